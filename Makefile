@@ -1,0 +1,58 @@
+# Everything runs from a virtual environment of its own; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+NO_DEPS := sglang==0.5.23 torchvision==0.28.0 triton==3.7.1 apache-tvm-ffi==0.1.11
+SAMPLE_MODEL := .cache/sample-model
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-slow check format lock clean
+help: ## Show what there is to run
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# PyTorch comes with its own dependencies, because elsewhere `torch` is the CUDA build and needs them.
+$(VENV)/.installed: requirements-cpu.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --no-deps -r requirements-cpu.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	mkdir -p .tree && ln -sfn .. .tree/embed_index
+	touch $@
+
+.PHONY: sample-model
+sample-model: $(VENV)/.installed ## Build the small model for the demonstration and the tests
+	$(BIN)/python sample_data/build_model.py $(SAMPLE_MODEL)
+
+demo: sample-model ## Index the sample corpus with a real server, then search it
+	BIN=$(BIN) SAMPLE_MODEL=$(SAMPLE_MODEL) sh sample_data/demo.sh
+
+test: sample-model ## Run the test suite
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: sample-model ## Run the tests that take minutes
+	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
+
+check: $(VENV)/.installed ## Lint, check types, run the test suite with branch coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p embed_index.schemas -p embed_index.pipeline -p embed_index.jobs
+	$(BIN)/mypy tests sample_data
+	$(BIN)/pytest -m "not slow and not gpu" --cov
+
+format: $(VENV)/.installed ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Write requirements-cpu.lock anew from requirements-cpu.in and pyproject.toml
+	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/pip install --quiet $(TORCH)
+	.cache/lock/bin/pip install --quiet -r requirements-cpu.in ".[test]"
+	.cache/lock/bin/pip install --quiet --no-deps $(NO_DEPS)
+	( echo "# Written by 'make lock'; install with --no-deps, after $(TORCH)."; \
+	  .cache/lock/bin/pip freeze --all --exclude embed-index --exclude torch --exclude pip ) \
+	  | sed 's/+cpu$$//' > requirements-cpu.lock
+	rm -rf .cache/lock
+
+clean: ## Remove the environment, caches and the demonstration's state
+	rm -rf $(VENV) .cache .tree .embed-index demo build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What a person runs: commands, settings, the place where adapters are built."""

@@ -1,0 +1,36 @@
+"""Metadata columns that a collection carries beside the chunks."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+CarriedType: TypeAlias = Literal["text", "integer", "number", "boolean"]
+
+RESERVED_COLUMNS = frozenset(
+    {
+        "chunk_id",
+        "doc_id",
+        "chunk_index",
+        "num_chunks",
+        "char_start",
+        "char_end",
+        "num_tokens",
+        "doc_hash",
+        "text",
+        "text_complete",
+        "source",
+        "embedding",
+    }
+)
+"""Fields that every collection has; a carried column must not bear one of these names."""
+
+MAX_CARRIED_TEXT_BYTES = 8192
+"""Longer text in a carried column makes its row a dead letter rather than being cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedColumn:
+    """One metadata column, as the collection stores it."""
+
+    name: str
+    type: CarriedType
+    """Dates and times are carried as ISO 8601 text in UTC, which sorts as time does."""

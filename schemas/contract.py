@@ -1,0 +1,78 @@
+"""The collection's contract: what anyone needs to query it correctly.
+
+It is stored as JSON in the description of every collection version. Vectors made under two
+contracts must never meet in one collection.
+"""
+
+import base64
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from embed_index.schemas.records import Vectors
+
+FORMAT_VERSION = 1
+CANARY_DIMENSION = 64
+"""Canary vectors are cut to this width, because the description must stay small."""
+
+
+class Canary(BaseModel):
+    """A fixed text and the vector that the collection's model gave it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    vector: str
+    """Little-endian float32, base64, cut to at most `CANARY_DIMENSION` and normalised."""
+
+    @classmethod
+    def from_vector(cls, text: str, vector: Vectors) -> Self:
+        """Cut and normalise a full vector of shape (dimension,)."""
+        cut = vector[:CANARY_DIMENSION].astype(np.float32)
+        cut = cut / np.linalg.norm(cut)
+        return cls(text=text, vector=base64.b64encode(cut.astype("<f4").tobytes()).decode("ascii"))
+
+    def to_vector(self) -> Vectors:
+        """Return the unit vector of shape (at most `CANARY_DIMENSION`,)."""
+        return np.frombuffer(base64.b64decode(self.vector), dtype="<f4").astype(np.float32)
+
+
+class CollectionContract(BaseModel):
+    """How the vectors of one collection version were made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    collection_id: str
+    """Random, drawn when the version is created; tells a recreated collection from the old one."""
+    model: str
+    model_revision: str
+    tokenizer_fingerprint: str
+    dimension: int
+    normalised: bool = True
+    dtype: str
+    document_prompt: str
+    """Put before every document's text; empty for none."""
+    query_prompt: str
+    """Put before every query's text."""
+    max_tokens: int
+    overlap_tokens: int
+    carried_columns: tuple[str, ...]
+    engine: str
+    """Name and version of the embedding server, such as `sglang 0.5.23`."""
+    canaries: tuple[Canary, ...] = ()
+
+    def differences(self, other: "CollectionContract") -> list[str]:
+        """Name the fields that make vectors of the two incompatible, in field order.
+
+        What may differ: the random id; engine, precision and the canaries' bits, because every
+        run compares the canaries' vectors; the query prompt, which stored vectors never saw; and
+        the carried columns, which are compared with their types.
+        """
+        free = {"collection_id", "engine", "dtype", "canaries", "query_prompt", "carried_columns"}
+        return [
+            name
+            for name in CollectionContract.model_fields
+            if name not in free and getattr(self, name) != getattr(other, name)
+        ]

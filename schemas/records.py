@@ -1,0 +1,114 @@
+"""The records that travel through the pipeline, one type per arrow.
+
+Parquet row -> Document -> Chunk -> ChunkBatch -> EmbeddedBatch -> rows in Milvus -> ledger
+and from any stage -> DeadLetter
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+CarriedValue: TypeAlias = str | int | float | bool
+"""A metadata value as Milvus stores it; nulls have been replaced by the type's empty value."""
+
+TokenIds: TypeAlias = NDArray[np.int32]
+Vectors: TypeAlias = NDArray[np.float32]
+Stage: TypeAlias = Literal["read", "chunk", "embed", "upsert"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRow:
+    """Where a document stands in the corpus."""
+
+    path: str
+    row_group: int
+    row: int
+    """Counted from 0 within the row group."""
+
+    def __str__(self) -> str:
+        return f"{self.path}#{self.row_group}:{self.row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One usable row of the corpus."""
+
+    doc_id: str
+    text: str
+    carried: tuple[CarriedValue, ...]
+    """In the order of the schema's carried columns."""
+    source: SourceRow
+    doc_hash: str
+    """Content hash of the text, 32 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSpan:
+    """A stretch of a text together with what the model will see of it."""
+
+    char_start: int
+    char_end: int
+    token_ids: TokenIds
+    """Instruction, text and end token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """One unit of embedding: a span of one document."""
+
+    chunk_id: str
+    document: Document
+    chunk_index: int
+    num_chunks: int
+    char_start: int
+    char_end: int
+    token_ids: TokenIds
+
+    @property
+    def text(self) -> str:
+        """The chunk's own text, without instruction."""
+        return self.document.text[self.char_start : self.char_end]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens the model sees: instruction, text and end token."""
+        return int(self.token_ids.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkBatch:
+    """Chunks that are embedded by one request."""
+
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Sum over the chunks."""
+        return sum(chunk.num_tokens for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedBatch:
+    """Chunks with their vectors, ready for the collection."""
+
+    chunks: tuple[Chunk, ...]
+    vectors: Vectors
+    """Shape (number of chunks, dimension); rows of unit length, in the chunks' order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A row, document or chunk that could not be indexed, and why."""
+
+    source: SourceRow
+    stage: Stage
+    reason: str
+    """A stable short code such as `null_text`, fit for grouping."""
+    detail: str
+    """What was wrong in words, without the document's text."""
+    doc_id: str | None = None
+    """None where the row has no usable id."""
+    chunk_index: int | None = None
+    attempts: int = 1
