@@ -1,0 +1,200 @@
+"""Find a model's configuration and tokenizer: local folder, Hugging Face or ModelScope.
+
+Only small files are fetched here; the embedding server fetches the weights itself, at the same
+revision.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from embed_index.schemas.errors import ConfigurationError, UnavailableError
+
+ModelSource: TypeAlias = Literal["huggingface", "modelscope"]
+MIN_DIMENSION = 32
+"""The smallest width that Qwen3-Embedding was trained for."""
+MAX_MODEL_TOKENS = 32_768
+
+_SAMPLED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """What the pipeline needs to know of a model before a server runs it."""
+
+    name: str
+    """Hub id, or the folder's own name."""
+    location: str
+    """Hub id or path of the folder, for a server to load."""
+    revision: str
+    """The hub's commit, or for a folder `local-` and a fingerprint of its files."""
+    hub_revision: str | None
+    """The commit to ask the hub for; None for a folder."""
+    tokenizer_file: Path
+    width: int
+    vocab_size: int
+    max_positions: int
+
+
+class _ModelConfig(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    hidden_size: int
+    vocab_size: int
+    max_position_embeddings: int
+
+
+def find_model(
+    model: str, *, source: ModelSource = "huggingface", revision: str | None = None
+) -> ModelFiles:
+    """Locate `config.json` and `tokenizer.json` of a model, fetching them from a hub if need be.
+
+    Args:
+        model: A folder, or a hub id such as `Qwen/Qwen3-Embedding-0.6B`.
+        source: The hub that is asked where `model` is no folder.
+        revision: Branch, tag or commit; ignored for a folder.
+
+    Raises:
+        ConfigurationError: The model does not exist, or lacks a file or field.
+        UnavailableError: The hub does not answer and nothing is cached.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return _describe(
+            folder.name,
+            folder,
+            location=str(folder),
+            revision=_fingerprint_folder(folder),
+            hub_revision=None,
+        )
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ConfigurationError(
+            f"model: the folder {model!r} does not exist",
+            remedy="Give a folder that holds config.json and tokenizer.json, or a hub id such as "
+            "Qwen/Qwen3-Embedding-0.6B.",
+        )
+    fetch = _fetch_from_hugging_face if source == "huggingface" else _fetch_from_modelscope
+    snapshot, commit = fetch(model, revision)
+    return _describe(model, snapshot, location=model, revision=commit, hub_revision=commit)
+
+
+def check_dimension(dimension: int | None, model: ModelFiles) -> int:
+    """Return the dimension to embed at; None means the model's own width."""
+    if dimension is None:
+        return model.width
+    if not MIN_DIMENSION <= dimension <= model.width:
+        raise ConfigurationError(
+            f"dimension: {dimension} is outside what {model.name} offers",
+            remedy=f"Choose a dimension from {MIN_DIMENSION} to {model.width}.",
+        )
+    return dimension
+
+
+def _describe(name: str, folder: Path, *, location: str, revision: str, hub_revision: str | None) -> ModelFiles:
+    config_file, tokenizer_file = folder / "config.json", folder / "tokenizer.json"
+    for file in (config_file, tokenizer_file):
+        if not file.is_file():
+            raise ConfigurationError(
+                f"model: {name} has no {file.name}",
+                remedy="Download the whole model folder, tokenizer included.",
+            )
+    try:
+        config = _ModelConfig.model_validate_json(config_file.read_bytes())
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, part["loc"])) for part in error.errors())
+        raise ConfigurationError(
+            f"model: config.json of {name} is not a Qwen3 configuration ({fields or 'not JSON'})",
+            remedy="Use a Qwen3-Embedding model, or another decoder model in the same format.",
+        ) from error
+    return ModelFiles(
+        name=name,
+        location=location,
+        revision=revision,
+        hub_revision=hub_revision,
+        tokenizer_file=tokenizer_file,
+        width=config.hidden_size,
+        vocab_size=config.vocab_size,
+        max_positions=config.max_position_embeddings,
+    )
+
+
+def _fingerprint_folder(folder: Path) -> str:
+    """Hash configuration and tokenizer whole, weights by size, first and last MiB.
+
+    Reading 16 GB of weights before every nightly run would cost more than it tells: the canaries
+    of the collection's contract catch any weights that give other vectors.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.iterdir()):
+        if file.name in {"config.json", "tokenizer.json", "tokenizer_config.json"}:
+            digest.update(file.name.encode() + file.read_bytes())
+        elif file.suffix in {".safetensors", ".bin"}:
+            size = file.stat().st_size
+            digest.update(f"{file.name}:{size}".encode())
+            with file.open("rb") as weights:
+                digest.update(weights.read(_SAMPLED_BYTES))
+                weights.seek(max(0, size - _SAMPLED_BYTES))
+                digest.update(weights.read(_SAMPLED_BYTES))
+    return f"local-{digest.hexdigest()}"
+
+
+def _fetch_from_hugging_face(model: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        config = hf_hub_download(model, "config.json", revision=revision)
+        # The commit that the first file came from pins the second.
+        commit = Path(config).parent.name
+        hf_hub_download(model, "tokenizer.json", revision=commit)
+    except LocalEntryNotFoundError as error:
+        raise UnavailableError(
+            f"model: {model} is not cached and the Hugging Face hub does not answer",
+            remedy="Check the network, or download the model and give its folder as --model.",
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise ConfigurationError(
+            f"model: the Hugging Face hub has no usable {model}{at}",
+            remedy="Check the id and the revision; a private model needs HF_TOKEN.",
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UnavailableError(
+            f"model: fetching {model} from the Hugging Face hub failed ({type(error).__name__})",
+            remedy="Check the network, or download the model and give its folder as --model.",
+        ) from error
+    return Path(config).parent, commit
+
+
+def _fetch_from_modelscope(model: str, revision: str | None) -> tuple[Path, str]:
+    try:
+        from modelscope import snapshot_download
+    except ImportError as error:
+        raise ConfigurationError(
+            "model_source: modelscope is not installed",
+            remedy="Install it: pip install modelscope.",
+        ) from error
+    download: Callable[..., str] = snapshot_download
+    folder = Path(
+        download(model, revision=revision, allow_patterns=["config.json", "tokenizer.json"])
+    )
+    return folder, revision or _fingerprint_folder(folder)
+
+
+def tokenizer_fingerprint(model: ModelFiles) -> str:
+    """Return the hash of the tokenizer's definition, independent of JSON layout."""
+    definition = json.loads(model.tokenizer_file.read_bytes())
+    canonical = json.dumps(definition, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()

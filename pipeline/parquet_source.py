@@ -1,0 +1,365 @@
+"""Stream documents from Parquet: row group by row group, only the columns that are needed."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_index.pipeline.ids import text_hash
+from embed_index.schemas.columns import (
+    MAX_CARRIED_TEXT_BYTES,
+    RESERVED_COLUMNS,
+    CarriedColumn,
+    CarriedType,
+)
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
+
+MAX_DOC_ID_BYTES = 512
+MAX_TEXT_CHARS = 1 << 27
+
+_TARGET_BATCH_BYTES = 8 << 20
+_MAX_BATCH_ROWS = 2048
+_READ_BUFFER_BYTES = 1 << 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_EMPTY: dict[CarriedType, CarriedValue] = {
+    "text": "",
+    "integer": 0,
+    "number": 0.0,
+    "boolean": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Some consecutive rows of one row group, the good ones and the bad."""
+
+    documents: tuple[Document, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class _BadRowError(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class ParquetSource:
+    """The documents of one or more Parquet files."""
+
+    def __init__(
+        self, inputs: Sequence[str], *, id_column: str, text_column: str, carry: Sequence[str] = ()
+    ) -> None:
+        """Open every file's footer and check its columns, so that a bad corpus fails at once.
+
+        Args:
+            inputs: Files, folders (searched for `*.parquet` below them) and glob patterns.
+            id_column: A column of strings or integers.
+            text_column: A column of strings.
+            carry: Metadata columns to store beside each chunk.
+
+        Raises:
+            ConfigurationError: No such file, not Parquet, or a column is missing or of a type
+                that cannot be used.
+        """
+        self._id_column = id_column
+        self._text_column = text_column
+        self._carry = tuple(carry)
+        _check_carried_names(self._carry)
+        self.files = _find_files(inputs)
+        self._names = _shorten(self.files)
+        self.num_rows = 0
+        carried: tuple[CarriedColumn, ...] | None = None
+        for file in self.files:
+            with _open(file) as parquet:
+                self.num_rows += parquet.metadata.num_rows
+                found = self._check_columns(file, parquet.schema_arrow)
+            if carried is not None and found != carried:
+                self._refuse_mixed_types(file, found, carried)
+            carried = found
+        self.carried_columns = carried or ()
+
+    def read(self) -> Iterator[RowBatch]:
+        """Yield the rows of all files in order.
+
+        Raises:
+            ConfigurationError: A file became unreadable or is damaged.
+        """
+        for file, name in zip(self.files, self._names, strict=True):
+            with _open(file) as parquet:
+                for row_group in range(parquet.num_row_groups):
+                    yield from self._read_row_group(parquet, file, name, row_group)
+
+    def _read_row_group(
+        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
+    ) -> Iterator[RowBatch]:
+        columns = list(dict.fromkeys((self._id_column, self._text_column, *self._carry)))
+        batches = parquet.iter_batches(
+            batch_size=_rows_per_batch(parquet, row_group),
+            row_groups=[row_group],
+            columns=columns,
+            use_threads=False,
+        )
+        row = 0
+        try:
+            for batch in batches:
+                yield self._convert(batch, name, row_group, row)
+                row += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigurationError(
+                f"input: {file} cannot be read at row group {row_group}, about row {row}"
+                f" ({type(error).__name__})",
+                remedy="The file is damaged; write it again, or leave it out of --input.",
+            ) from error
+
+    def _convert(self, batch: pa.RecordBatch, path: str, row_group: int, row: int) -> RowBatch:
+        ids = _to_python(batch.column(self._id_column))
+        texts = _to_python(batch.column(self._text_column))
+        carried = [_to_python(batch.column(column.name)) for column in self.carried_columns]
+        documents: list[Document] = []
+        dead_letters: list[DeadLetter] = []
+        for index, (raw_id, text) in enumerate(zip(ids, texts, strict=True)):
+            source = SourceRow(path=path, row_group=row_group, row=row + index)
+            doc_id: str | None = None
+            try:
+                doc_id = _check_id(raw_id)
+                _check_text(text)
+                values = tuple(
+                    _check_carried(column, column_values[index])
+                    for column, column_values in zip(self.carried_columns, carried, strict=True)
+                )
+            except _BadRowError as bad:
+                dead_letters.append(
+                    DeadLetter(
+                        source=source,
+                        stage="read",
+                        reason=bad.reason,
+                        detail=bad.detail,
+                        doc_id=doc_id,
+                    )
+                )
+                continue
+            documents.append(
+                Document(
+                    doc_id=doc_id,
+                    text=text,
+                    carried=values,
+                    source=source,
+                    doc_hash=text_hash(text),
+                )
+            )
+        return RowBatch(tuple(documents), tuple(dead_letters))
+
+    def _check_columns(self, file: Path, schema: pa.Schema) -> tuple[CarriedColumn, ...]:
+        for setting, column in (
+            ("id_column", self._id_column),
+            ("text_column", self._text_column),
+            *(("carry", column) for column in self._carry),
+        ):
+            if schema.get_field_index(column) < 0:
+                raise ConfigurationError(
+                    f"{setting}: {file} has no column {column!r}",
+                    remedy=f"Its columns are: {', '.join(schema.names)}. Set {setting} to one.",
+                )
+        id_type, text_type = (
+            _value_type(schema.field(name).type) for name in (self._id_column, self._text_column)
+        )
+        if not (_is_text(id_type) or pa.types.is_integer(id_type)):
+            raise ConfigurationError(
+                f"id_column: {self._id_column!r} in {file} is {id_type}",
+                remedy="Document ids must be strings or integers.",
+            )
+        if not _is_text(text_type):
+            raise ConfigurationError(
+                f"text_column: {self._text_column!r} in {file} is {text_type}",
+                remedy="The text must be a column of strings.",
+            )
+        return tuple(_carried_column(file, schema.field(name)) for name in self._carry)
+
+    def _refuse_mixed_types(
+        self, file: Path, found: Sequence[CarriedColumn], first: Sequence[CarriedColumn]
+    ) -> None:
+        for here, there in zip(found, first, strict=True):
+            if here != there:
+                raise ConfigurationError(
+                    f"carry: {here.name!r} is {here.type} in {file}"
+                    f" but {there.type} in {self.files[0]}",
+                    remedy="Write the files with one type for the column, or do not carry it.",
+                )
+
+
+def _check_carried_names(carry: Sequence[str]) -> None:
+    for name in carry:
+        if name in RESERVED_COLUMNS:
+            raise ConfigurationError(
+                f"carry: every collection has a field {name!r} of its own",
+                remedy="Rename the column in the Parquet files, or do not carry it.",
+            )
+        if not (name.isascii() and name.isidentifier() and len(name) <= 255):
+            raise ConfigurationError(
+                f"carry: {name!r} is no name that Milvus takes",
+                remedy="Use letters, digits and underscores, not beginning with a digit.",
+            )
+    if len(set(carry)) != len(carry):
+        raise ConfigurationError("carry: a column is named twice", remedy="Name it once.")
+
+
+def _find_files(inputs: Sequence[str]) -> tuple[Path, ...]:
+    files: list[Path] = []
+    for text in inputs:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*.parquet") if file.is_file())
+        elif path.is_file():
+            found = [path]
+        else:
+            anchor = Path(path.anchor)
+            found = sorted(anchor.glob(str(path.relative_to(anchor)))) if path.name else []
+        if not found:
+            what = "holds no *.parquet file" if path.is_dir() else "does not exist"
+            raise ConfigurationError(
+                f"input: {text} {what}", remedy="Give Parquet files, folders or glob patterns."
+            )
+        files.extend(found)
+    if not files:
+        raise ConfigurationError(
+            "input: no Parquet file was named",
+            remedy="Give --input, or `input` under [source] in the job file.",
+        )
+    return tuple(dict.fromkeys(file.resolve() for file in files))
+
+
+def _shorten(files: Sequence[Path]) -> tuple[str, ...]:
+    """Name files relative to the folder they share, so that moving the corpus changes nothing."""
+    if len(files) == 1:
+        return (files[0].name,)
+    shared = files[0].parent
+    while not all(file.is_relative_to(shared) for file in files):
+        shared = shared.parent
+    return tuple(file.relative_to(shared).as_posix() for file in files)
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(
+            f"input: {file} is not a readable Parquet file ({type(error).__name__})",
+            remedy="Write the file again, or leave it out of --input.",
+        ) from error
+
+
+def _rows_per_batch(parquet: pq.ParquetFile, row_group: int) -> int:
+    group = parquet.metadata.row_group(row_group)
+    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+    return min(_MAX_BATCH_ROWS, max(1, int(_TARGET_BATCH_BYTES // row_bytes)))
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _carried_column(file: Path, field: pa.Field) -> CarriedColumn:
+    kind = _value_type(field.type)
+    carried: CarriedType
+    if _is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        carried = "text"
+    elif pa.types.is_boolean(kind):
+        carried = "boolean"
+    elif pa.types.is_integer(kind) and kind != pa.uint64():
+        carried = "integer"
+    elif pa.types.is_floating(kind):
+        carried = "number"
+    else:
+        raise ConfigurationError(
+            f"carry: {field.name!r} in {file} is {field.type}, which a collection cannot carry",
+            remedy="Carry strings, integers, floats, booleans, dates and timestamps.",
+        )
+    return CarriedColumn(name=field.name, type=carried)
+
+
+def _to_python(column: pa.Array) -> list[Any]:
+    """Convert a column; a string that is not UTF-8 comes back as its bytes."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        # Python knows no nanoseconds, and what is stored is text with at most microseconds.
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        wide = pa.types.is_large_string(column.type)
+        raw = column.view(pa.large_binary() if wide else pa.binary()).to_pylist()
+        values = [_decode(value) for value in raw]
+    return values
+
+
+def _decode(value: bytes | None) -> str | bytes | None:
+    if value is None:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _check_id(value: object) -> str:
+    if value is None:
+        raise _BadRowError("null_id", "The document id is null.")
+    if isinstance(value, bytes):
+        raise _BadRowError("invalid_id", "The document id is not valid UTF-8.")
+    doc_id = str(value)
+    if not doc_id.strip():
+        raise _BadRowError("empty_id", "The document id is empty.")
+    if _CONTROL.search(doc_id):
+        raise _BadRowError("invalid_id", "The document id holds control characters.")
+    if len(doc_id.encode("utf-8")) > MAX_DOC_ID_BYTES:
+        raise _BadRowError("long_id", f"The document id is longer than {MAX_DOC_ID_BYTES} bytes.")
+    return doc_id
+
+
+def _check_text(value: object) -> None:
+    if value is None:
+        raise _BadRowError("null_text", "The text is null.")
+    if isinstance(value, bytes):
+        raise _BadRowError("invalid_text", "The text is not valid UTF-8, or holds lone surrogates.")
+    assert isinstance(value, str)
+    if not value or value.isspace():
+        raise _BadRowError("empty_text", "The text is empty or only white space.")
+    if "\x00" in value:
+        raise _BadRowError("nul_in_text", "The text holds NUL characters, as binary files do.")
+    if len(value) > MAX_TEXT_CHARS:
+        raise _BadRowError("huge_text", f"The text is longer than {MAX_TEXT_CHARS} characters.")
+
+
+def _check_carried(column: CarriedColumn, value: object) -> CarriedValue:
+    if value is None:
+        return _EMPTY[column.type]
+    if isinstance(value, bytes):
+        raise _BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
+    if isinstance(value, datetime):
+        in_utc = value.astimezone(UTC) if value.tzinfo else value
+        return in_utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        raise _BadRowError("invalid_carried", f"The column {column.name!r} is NaN or infinite.")
+    if isinstance(value, str) and len(value.encode("utf-8")) > MAX_CARRIED_TEXT_BYTES:
+        raise _BadRowError(
+            "long_carried",
+            f"The column {column.name!r} is longer than {MAX_CARRIED_TEXT_BYTES} bytes.",
+        )
+    assert isinstance(value, (str, int, float))
+    return value

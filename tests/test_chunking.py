@@ -1,0 +1,147 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.prompts import instruction_prompt
+from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.records import ChunkSpan
+
+# The splitter is built per example and the tokenizer has no state that examples could share.
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
+dense_texts = st.text(
+    st.sampled_from("ae\u0301\u0323 .\n\r\t汉。字あ\u1112\u1161\u11ab\U0001d160👩\u200d🏽🇨🇭ا؟x1"),
+    max_size=600,
+)
+
+
+def split(tokenizer: ModelTokenizer, text: str, **options: object) -> list[ChunkSpan]:
+    return list(TextSplitter(tokenizer, **options).split(text))  # type: ignore[arg-type]
+
+
+def joined(text: str, spans: list[ChunkSpan]) -> str:
+    return "".join(text[span.char_start : span.char_end] for span in spans)
+
+
+@relaxed
+@given(text=texts | dense_texts, max_tokens=st.integers(17, 80))
+def test_chunks_concatenate_to_the_text_and_none_exceeds_the_limit(
+    tokenizer: ModelTokenizer, text: str, max_tokens: int
+) -> None:
+    spans = split(tokenizer, text, max_tokens=max_tokens)
+
+    assert joined(text, spans) == text
+    assert all(0 < span.token_ids.size <= max_tokens for span in spans)
+    assert all(span.char_start < span.char_end for span in spans)
+
+
+@relaxed
+@given(text=texts | dense_texts, max_tokens=st.integers(40, 80), instruction=texts)
+def test_ids_are_what_the_chunk_alone_tokenises_to(
+    tokenizer: ModelTokenizer, text: str, max_tokens: int, instruction: str
+) -> None:
+    prompt = instruction_prompt(instruction[:5])
+
+    for span in split(tokenizer, text, max_tokens=max_tokens, prompt=prompt):
+        alone = tokenizer.encode_for_model(prompt + text[span.char_start : span.char_end])
+        assert span.token_ids.tolist() == alone.tolist()
+
+
+@relaxed
+@given(text=texts | dense_texts, max_tokens=st.integers(40, 80), overlap=st.integers(1, 15))
+def test_overlapping_chunks_advance_and_leave_no_gap(
+    tokenizer: ModelTokenizer, text: str, max_tokens: int, overlap: int
+) -> None:
+    spans = split(tokenizer, text, max_tokens=max_tokens, overlap_tokens=overlap)
+
+    assert all(a.char_start < b.char_start <= a.char_end < b.char_end for a, b in pairwise(spans))
+    if spans:
+        assert (spans[0].char_start, spans[-1].char_end) == (0, len(text))
+
+
+def test_overlap_repeats_about_as_many_tokens_as_asked(tokenizer: ModelTokenizer) -> None:
+    text = "The pump of the second boiler was replaced by a newer type. " * 60
+    spans = split(tokenizer, text, max_tokens=100, overlap_tokens=30)
+
+    for a, b in pairwise(spans):
+        repeated = tokenizer.encode(text[b.char_start : a.char_end]).size
+        assert 10 <= repeated <= 31
+
+
+@pytest.mark.parametrize("max_tokens", [64, 512, 32_768])
+def test_every_sample_document_is_covered_exactly(
+    tokenizer: ModelTokenizer, sample_corpus: Path, max_tokens: int
+) -> None:
+    splitter = TextSplitter(tokenizer, max_tokens=max_tokens)
+    num_documents = 0
+    for file in sorted(sample_corpus.glob("*.parquet")):
+        for text in filter(None, pq.read_table(file).column("text").to_pylist()):
+            spans = list(splitter.split(text))
+            assert joined(text, spans) == text
+            assert max(span.token_ids.size for span in spans) <= max_tokens
+            num_documents += 1
+    assert num_documents >= 300
+
+
+def test_chunks_are_well_filled(tokenizer: ModelTokenizer) -> None:
+    text = "The pump of the second boiler was replaced by a newer type. " * 400
+    spans = split(tokenizer, text, max_tokens=128)
+
+    assert all(span.token_ids.size > 0.7 * 128 for span in spans[:-1])
+
+
+def test_text_that_is_not_normalised_fills_its_chunks_too(tokenizer: ModelTokenizer) -> None:
+    text = "Cafe\u0301 de\u0301ja\u0300 vu a\u0300 l'e\u0301te\u0301. " * 400
+    spans = split(tokenizer, text, max_tokens=128)
+
+    assert all(span.token_ids.size > 0.6 * 128 for span in spans[:-1])
+
+
+@pytest.mark.parametrize(
+    ("separator", "expected_start"),
+    [
+        ("\n## Heading\n", "## Heading"),
+        ("\n\n", "after"),
+        (". ", "after"),
+        ("。", "after"),
+    ],
+)
+def test_the_strongest_boundary_near_the_limit_wins(
+    tokenizer: ModelTokenizer, separator: str, expected_start: str
+) -> None:
+    before = "word " * 54 + "word"
+    text = before + separator + "after " * 200
+    first, second = split(tokenizer, text, max_tokens=tokenizer.encode(before).size + 12)[:2]
+
+    assert text[second.char_start :].startswith(expected_start)
+    assert first.char_end == second.char_start
+
+
+def test_a_cut_does_not_part_a_character_from_its_marks(tokenizer: ModelTokenizer) -> None:
+    text = "👩‍👩‍👧‍👦" * 60
+    spans = split(tokenizer, text, max_tokens=64)
+
+    assert joined(text, spans) == text
+    assert all(text[span.char_start] == "👩" for span in spans)
+
+
+def test_a_window_without_room_for_text_is_refused(tokenizer: ModelTokenizer) -> None:
+    prompt = instruction_prompt("Represent this support ticket for retrieval")
+
+    with pytest.raises(ConfigurationError, match="leaves no room"):
+        TextSplitter(tokenizer, max_tokens=20, prompt=prompt)
+
+
+def test_an_overlap_over_half_a_chunk_is_refused(tokenizer: ModelTokenizer) -> None:
+    with pytest.raises(ConfigurationError, match="overlap_tokens"):
+        TextSplitter(tokenizer, max_tokens=64, overlap_tokens=40)
+
+
+def test_an_empty_text_has_no_chunks(tokenizer: ModelTokenizer) -> None:
+    assert split(tokenizer, "", max_tokens=64) == []
