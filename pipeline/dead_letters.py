@@ -1,0 +1,155 @@
+"""The dead letters of one run as a Parquet file, and the rule for how many are too many."""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_index.pipeline.ledger_letters import printable
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.records import DeadLetter, SourceRow
+
+_FIELDS: list[Any] = [
+    pa.field("doc_id", pa.string()),
+    pa.field("file", pa.string(), nullable=False),
+    pa.field("row_group", pa.int64(), nullable=False),
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("detail", pa.string(), nullable=False),
+    pa.field("attempts", pa.int64(), nullable=False),
+    pa.field("chunk_index", pa.int64()),
+]
+_SCHEMA = pa.schema(_FIELDS)
+_ROW_GROUP_ROWS = 4096
+_PARTIAL = ".partial"
+
+
+class DeadLetterFile:
+    """Writes `FOLDER/RUN.parquet`, which exists only complete, and only if there was a letter.
+
+    Leaving the `with` block publishes the file, after an exception too: what could not be indexed
+    is known either way. After a crash the letters are in the ledger alone, and opening the next
+    run's file removes the unfinished one. One thread writes.
+    """
+
+    def __init__(self, folder: Path, *, run: str) -> None:
+        self.path = folder / f"{run}.parquet"
+        self._partial = folder / f"{run}.parquet{_PARTIAL}"
+        self._rows: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
+        for stale in folder.glob(f"*.parquet{_PARTIAL}"):
+            stale.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.publish()
+
+    def write(self, letters: Iterable[DeadLetter]) -> None:
+        """Add letters; at most one row group is held in memory."""
+        for letter in letters:
+            self._rows.append(_row(letter))
+            if len(self._rows) == _ROW_GROUP_ROWS:
+                self._flush()
+
+    def publish(self) -> Path | None:
+        """Finish the file durably under its name; None if there is no letter."""
+        if self._rows:
+            self._flush()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        self._writer = None
+        _sync(self._partial)
+        self._partial.rename(self.path)
+        _sync(self.path.parent)
+        return self.path
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._partial, _SCHEMA, compression="zstd")
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_SCHEMA))
+        self._rows = []
+
+
+def read_dead_letters(path: Path) -> Iterator[DeadLetter]:
+    """Yield the letters of a published file, in the order in which they were written.
+
+    Raises:
+        ConfigurationError: The file does not exist or is no file of dead letters.
+    """
+    try:
+        with pq.ParquetFile(path) as parquet:
+            if not parquet.schema_arrow.equals(_SCHEMA):
+                raise ConfigurationError(f"{path}: not a file of dead letters.")
+            for batch in parquet.iter_batches(_ROW_GROUP_ROWS):
+                yield from map(_letter, batch.to_pylist())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(
+            f"{path}: the dead letters cannot be read ({type(error).__name__}).",
+            remedy="Name a file from the dead-letters folder of the state folder.",
+        ) from error
+
+
+def allowed_dead_letters(limit: str, *, num_rows: int) -> int:
+    """Return how many dead letters a run may have and still be done.
+
+    Args:
+        limit: A count such as `10`, or a share of the rows read such as `1%` or `0.5%`.
+        num_rows: Rows of the corpus that the run read, good and bad.
+
+    Raises:
+        ConfigurationError: The limit is neither, or a share above 100 %.
+    """
+    if re.fullmatch(r"[0-9]{1,18}", limit):
+        return int(limit)
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?%", limit):
+        share = Fraction(limit.removesuffix("%")) / 100
+        if share <= 1:
+            return math.floor(share * num_rows)
+    raise ConfigurationError(
+        f"max_dead_letters: {limit!r} is neither a count nor a share.",
+        remedy="Give a count such as 10, or a share of the rows read such as 1%.",
+    )
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "doc_id": None if letter.doc_id is None else printable(letter.doc_id),
+        "file": printable(letter.source.path),
+        "row_group": letter.source.row_group,
+        "row": letter.source.row,
+        "stage": letter.stage,
+        "reason": letter.reason,
+        "detail": printable(letter.detail),
+        "attempts": letter.attempts,
+        "chunk_index": letter.chunk_index,
+    }
+
+
+def _letter(row: dict[str, Any]) -> DeadLetter:
+    place = {name: row.pop(name) for name in ("row_group", "row")}
+    return DeadLetter(source=SourceRow(path=row.pop("file"), **place), **row)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""The ledger of one collection alias: versions with their documents, runs, open dead letters.
+
+It is a cache of what Milvus holds. Losing it costs a rebuild, never a wrong collection.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_file import LedgerFile
+from embed_index.pipeline.ledger_letters import OpenDeadLetters
+from embed_index.pipeline.ledger_runs import RunHistory
+
+
+class Ledger:
+    """One SQLite file; opening it creates or migrates it.
+
+    Methods may be called from any thread of the process that opened it. One process writes at a
+    time (the run, by its lock); others may read meanwhile.
+
+    Raises:
+        ConfigurationError: The file is damaged, newer than this code, foreign or not writable.
+        UnavailableError: The disk is full or fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = LedgerFile(path)
+        self.runs = RunHistory(self._file)
+        self.dead_letters = OpenDeadLetters(self._file)
+
+    def close(self) -> None:
+        """Close the file; closing twice does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def versions(self) -> dict[str, str]:
+        """Return the collection id of each version by its name, oldest first."""
+        return dict(self._file.query("SELECT name, collection_id FROM versions ORDER BY id"))
+
+    def documents(self, version: str, *, collection_id: str) -> DocumentLedger:
+        """Return the documents of a version, empty where the collection is new to the ledger.
+
+        Args:
+            version: Such as `docs_v1`.
+            collection_id: From the live collection's contract. Where the ledger knows another, the
+                collection was recreated, and what the ledger holds of the version is discarded.
+        """
+        if self.versions().get(version) != collection_id:
+            self.drop_version(version)
+            with self._file.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO versions (name, collection_id) VALUES (?, ?)",
+                    (version, collection_id),
+                )
+        rows = self._file.query("SELECT id FROM versions WHERE name = ?", (version,))
+        return DocumentLedger(self._file, version=version, version_id=rows[0][0])
+
+    def drop_version(self, version: str) -> None:
+        """Remove a version with its documents and dead letters; an unknown one is no error."""
+        with self._file.transaction() as connection:
+            # Documents and stretches go with their version by foreign key.
+            connection.execute("DELETE FROM versions WHERE name = ?", (version,))
+            connection.execute("DELETE FROM dead_letters WHERE version = ?", (version,))

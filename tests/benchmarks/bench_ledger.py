@@ -1,0 +1,146 @@
+"""Measure what the ledger costs in a run that finds nothing changed.
+
+    python tests/benchmarks/bench_ledger.py [NUM_DOCUMENTS]
+
+Prints the seconds of reading and hashing a Parquet file of 1 KB documents, and those of comparing
+them with the ledger, as a share of the former: with the stretches of the last run, and document
+by document where the corpus is cut otherwise or in another order.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed_index.pipeline.corpus_pass import CorpusPass
+from embed_index.pipeline.ids import text_hash
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_entries import LedgerDocument
+from embed_index.pipeline.ledger_stretches import Stretch
+
+TEXT_CHARS = 1000
+BATCH_ROWS = 2048
+CARRIED_HASH = text_hash("")
+
+
+def write_corpus(path: Path, num_documents: int) -> None:
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz      ", dtype=np.uint8)
+    generator = np.random.default_rng(0)
+    noise = letters[generator.integers(0, letters.size, 1 << 20)].tobytes().decode()
+    schema = pa.schema({"id": pa.string(), "text": pa.string()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, num_documents, 20_000):
+            rows = range(start, min(start + 20_000, num_documents))
+            cuts = generator.integers(0, len(noise) - TEXT_CHARS, len(rows)).tolist()
+            columns = {
+                "id": [text_hash(str(row))[:20] for row in rows],
+                "text": [noise[cut : cut + TEXT_CHARS] for cut in cuts],
+            }
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def read_and_hash(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    with pq.ParquetFile(path) as parquet:
+        for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
+            columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
+            ids, texts = columns
+            yield ids, [text_hash(text) for text in texts]
+
+
+def stretch_of(ids: list[str], hashes: list[str], first_row: int) -> Stretch:
+    return Stretch(
+        doc_ids=ids,
+        doc_hashes=hashes,
+        carried_hashes=[CARRIED_HASH] * len(ids),
+        sources=[f"part-0000.parquet#0:{row}" for row in range(first_row, first_row + len(ids))],
+    )
+
+
+def compare_all(documents: DocumentLedger, stretches: list[Stretch], *, seal: bool) -> float:
+    start = time.perf_counter()
+    corpus_pass = CorpusPass(documents)
+    for stretch in stretches:
+        if corpus_pass.compare(stretch):
+            raise SystemExit("the ledger found a difference where there is none")
+    if any(True for _ in corpus_pass.missing()):
+        raise SystemExit("the ledger misses a document")
+    if seal:
+        corpus_pass.seal()
+    return time.perf_counter() - start
+
+
+def fill(documents: DocumentLedger, stretches: list[Stretch]) -> float:
+    start = time.perf_counter()
+    corpus_pass = CorpusPass(documents)
+    for stretch in stretches:
+        corpus_pass.compare(stretch)
+        columns = (stretch.doc_ids, stretch.doc_hashes, stretch.carried_hashes, stretch.sources)
+        documents.begin([(doc_id, 1) for doc_id in stretch.doc_ids])
+        documents.commit(
+            [
+                LedgerDocument(
+                    doc_id=doc_id,
+                    doc_hash=doc_hash,
+                    carried_hash=carried_hash,
+                    source=source,
+                    num_chunks=1,
+                    chunk_hashes=bytes.fromhex(doc_hash),
+                )
+                for doc_id, doc_hash, carried_hash, source in zip(*columns, strict=True)
+            ],
+            run=1,
+        )
+    corpus_pass.seal()
+    return time.perf_counter() - start
+
+
+def main(num_documents: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus.parquet"
+        write_corpus(corpus, num_documents)
+        batches = list(read_and_hash(corpus))
+        start = time.perf_counter()
+        for _ in read_and_hash(corpus):
+            pass
+        base = time.perf_counter() - start
+
+        first_rows = np.cumsum([0, *(len(ids) for ids, _ in batches)]).tolist()
+        stretches = [stretch_of(*b, row) for b, row in zip(batches, first_rows, strict=False)]
+        shifted = [
+            Stretch(
+                doc_ids=stretch.doc_ids[half],
+                doc_hashes=stretch.doc_hashes[half],
+                carried_hashes=stretch.carried_hashes[half],
+                sources=stretch.sources[half],
+            )
+            for stretch in stretches
+            for half in (slice(BATCH_ROWS // 2), slice(BATCH_ROWS // 2, None))
+            if stretch.doc_ids[half]
+        ]
+        order = np.random.default_rng(1).permutation(len(shifted)).tolist()
+        path = Path(folder) / "ledger.sqlite"
+        with Ledger(path) as ledger:
+            documents = ledger.documents("docs_v1", collection_id="bench")
+            filling = fill(documents, stretches)
+        rows = [("read and hash", base), ("first run: register, begin, commit, seal", filling)]
+        with Ledger(path) as ledger:
+            documents = ledger.documents("docs_v1", collection_id="bench")
+            rows.append(("unchanged", compare_all(documents, stretches, seal=True)))
+            moved = [shifted[place] for place in order]
+            rows.append(("unchanged, cut otherwise", compare_all(documents, moved, seal=False)))
+            size = path.stat().st_size / num_documents
+    for name, seconds in rows:
+        micros = seconds / num_documents * 1e6
+        print(f"{name:42} {seconds:7.2f} s  {micros:6.2f} us/document  {seconds / base:5.2f} of it")
+    print(f"{'ledger file':42} {size:7.0f} bytes/document")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
