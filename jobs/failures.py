@@ -1,0 +1,128 @@
+"""Turns an exception into a message for people and an exit code for programs."""
+
+import json
+import os
+import select
+import sys
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+import click
+
+from embed_index.jobs.redaction import REDACTOR
+from embed_index.schemas.errors import (
+    ConfigurationError,
+    DeadLetterLimitError,
+    DriftError,
+    EmbedIndexError,
+    LockHeldError,
+    UnavailableError,
+)
+
+BUG = 1
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell reports for a command that a closed pipe ended: 128 and SIGPIPE."""
+
+_EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (ConfigurationError, 2),
+    (DeadLetterLimitError, 3),
+    (UnavailableError, 4),
+    (LockHeldError, 5),
+    (DriftError, 6),
+    (KeyboardInterrupt, INTERRUPTED),
+    (click.Abort, INTERRUPTED),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Invocation:
+    """How this invocation wants to hear of its failure."""
+
+    debug: bool = False
+    log_json: bool = False
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return the failure that a task group reports first, out of groups within groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a failure; what nobody foresaw is a bug."""
+    cause = first_cause(error)
+    return next((code for type_, code in _EXIT_CODES if isinstance(cause, type_)), BUG)
+
+
+def report(error: BaseException, invocation: Invocation) -> int:
+    """Write a failure to standard error, without secrets, and return its exit code.
+
+    A bug shows its traceback unasked: a nightly run cannot be asked to fail again.
+    """
+    cause = first_cause(error)
+    if isinstance(cause, SystemExit):
+        raise cause
+    if isinstance(cause, BrokenPipeError) and _drop_closed_outputs():
+        return CLOSED_PIPE
+    code = exit_code(cause)
+    message, remedy = _explain(cause, code)
+    is_bug = code == BUG and not isinstance(cause, EmbedIndexError)
+    trace = "".join(traceback.format_exception(error)) if is_bug or invocation.debug else ""
+    if invocation.log_json:
+        text = _json_line(cause, message=message, remedy=remedy, code=code, trace=trace)
+    else:
+        text = "\n".join(part for part in (trace.rstrip(), f"error: {message}", remedy) if part)
+    click.echo(REDACTOR.scrub(text), err=True)
+    return code
+
+
+def _explain(cause: BaseException, code: int) -> tuple[str, str]:
+    if isinstance(cause, EmbedIndexError):
+        return cause.message, cause.remedy
+    if code == INTERRUPTED:
+        return "interrupted", "Give the same command again; a run continues where it stopped."
+    return (
+        f"{type(cause).__name__}: {cause}",
+        "This is a bug in embed-index; please report it together with the lines above.",
+    )
+
+
+def _json_line(cause: BaseException, *, message: str, remedy: str, code: int, trace: str) -> str:
+    event: dict[str, object] = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": "error",
+        "error": type(cause).__name__,
+        "message": message,
+        "remedy": remedy,
+        "exit_code": code,
+    }
+    return json.dumps(event | ({"traceback": trace} if trace else {}), ensure_ascii=False)
+
+
+def _drop_closed_outputs() -> bool:
+    """Point standard streams whose reader has gone to nowhere; say whether there were any.
+
+    Otherwise the interpreter would complain once more when it flushes them at its end.
+    """
+    closed = [_drop_if_closed(stream) for stream in (sys.stdout, sys.stderr)]
+    return any(closed)
+
+
+def _drop_if_closed(stream: TextIO) -> bool:
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    # A second write would not tell: what the first one failed to write may be forgotten by now.
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    return True

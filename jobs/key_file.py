@@ -1,0 +1,52 @@
+"""Reads a secret from a file that is meant to hold nothing else."""
+
+import stat
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from embed_index.schemas.errors import ConfigurationError
+
+
+def read_key_file(path: Path) -> SecretStr:
+    """Return the only line of a file that nobody but its owner may read.
+
+    Raises:
+        ConfigurationError: There is no such file, others may read it, or it is not one line.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigurationError(
+            f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o})",
+            remedy=f"Run: chmod 600 {path}. If others have read it, draw a new key.",
+        )
+    return _only_line(path)
+
+
+def read_credential(directory: Path, name: str) -> SecretStr | None:
+    """Return a credential that systemd handed in, or None; systemd sees to its mode."""
+    path = directory / name
+    return _only_line(path) if path.exists() else None
+
+
+def _only_line(path: Path) -> SecretStr:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+    if len(lines) != 1 or not lines[0].strip():
+        raise ConfigurationError(
+            f"key file {path} must hold exactly one line, the key",
+            remedy="Write the key, and nothing else, into it.",
+        )
+    return SecretStr(lines[0].strip())
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+    reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+    return ConfigurationError(
+        f"key file {path} cannot be read: {reason}", remedy="Check the path and its owner."
+    )

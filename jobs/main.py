@@ -1,0 +1,103 @@
+"""The `embed-index` command: a group whose subcommands are imported when they are called."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from embed_index.jobs.failures import Invocation, report
+
+_PACKAGE = "embed-index"
+
+COMMANDS: Mapping[str, str] = {
+    "run": "Embed a corpus and bring a collection in step with it.",
+    "search": "Find the chunks nearest to a text.",
+    "describe": "Show how a collection was made and what it holds.",
+    "serve": "Run only the authenticated embedding server.",
+}
+"""Names and short helps, so that `--help` need not import the modules of the same names."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when it is called, and reports how it failed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order in which people need them."""
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Import a command's module and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"embed_index.jobs.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises becomes a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place that turns errors into codes
+            return ctx.exit(report(error, ctx.ensure_object(Invocation)))
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="EMBED_INDEX_DEBUG",
+    help="Show the traceback of every error, not only of bugs.  [env: EMBED_INDEX_DEBUG]",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def cli(ctx: click.Context, *, debug: bool) -> None:
+    """Embed Parquet corpora on your own machine and keep Milvus collections in step.
+
+    \b
+    embed-index run nightly.toml
+    embed-index search articles "how do I reset my password"
+
+    Results go to standard output, progress and errors to standard error. Exit codes: 0 done,
+    1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
+    unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
+    """  # noqa: D301 - Click wants the character
+    ctx.ensure_object(Invocation).debug = debug
+
+
+def main() -> None:
+    """Run the command line; the entry point of the installed script."""
+    cli(prog_name=_PACKAGE)
+
+
+if __name__ == "__main__":
+    main()

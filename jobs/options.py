@@ -1,0 +1,135 @@
+"""Command line options, made from the declarations of the settings."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from embed_index.schemas.setting import SettingField
+from embed_index.schemas.settings import SETTINGS, settings_of
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_STORE = tuple(name for name in settings_of(["milvus"]) if name != "collection")
+_MODEL = ("model", "model_source", "revision", "dtype")
+_MANAGED_SERVER = ("server_port", "server_extra_args", "start_timeout_seconds", "gpus")
+_REMOTE_SERVER = ("server_url", "request_timeout_seconds")
+_TYPES: dict[str, "click.ParamType[Any]"] = {
+    "integer": click.INT,
+    "number": click.FLOAT,
+    "path": click.Path(),
+}
+
+
+class SettingOption(click.Option):
+    """An option that belongs to a section of the settings."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SettingCommand(click.Command):
+    """A command whose help groups the options as the job file does."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then those of each section."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            if not isinstance(param, click.Option):
+                continue
+            title = f"[{param.section}]" if isinstance(param, SettingOption) else "Options"
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(title, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def job_options(command: Decorated) -> Decorated:
+    """Add every setting that has a flag."""
+    return _add(command, (field.name for field in SETTINGS))
+
+
+def store_options(command: Decorated) -> Decorated:
+    """Add the settings with which a collection is reached."""
+    return _add(command, _STORE)
+
+
+def search_options(command: Decorated) -> Decorated:
+    """Add the settings with which a collection is reached and a query is embedded."""
+    return _add(command, (*_MODEL, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))
+
+
+def serve_options(command: Decorated) -> Decorated:
+    """Add the settings of a server that runs by itself."""
+    return _add(command, (*_MODEL, *_MANAGED_SERVER))
+
+
+def job_file_option(command: Decorated) -> Decorated:
+    """Add `--job`, for the commands that take something else as argument."""
+    option = click.option(
+        "--job",
+        "job_file",
+        type=click.Path(path_type=Path),
+        metavar="JOB.toml",
+        help="Take settings from this job file, too.",
+    )
+    return option(command)
+
+
+def show_config_option(command: Decorated) -> Decorated:
+    """Add `--show-config`."""
+    option = click.option(
+        "--show-config",
+        is_flag=True,
+        help="Print each setting and where it comes from, secrets masked, and do nothing else.",
+    )
+    return option(command)
+
+
+def _add(command: Decorated, names: Iterable[str]) -> Decorated:
+    wanted = set(names)
+    # Decorators apply from the bottom up, so the last option comes first.
+    for field in reversed(SETTINGS):
+        if field.name in wanted and field.flag is not None:
+            command = _option(field, field.flag)(command)
+    return command
+
+
+def _option(field: SettingField, flag: str) -> Callable[[Decorated], Decorated]:
+    shared: dict[str, Any] = {
+        "cls": SettingOption,
+        "section": field.section,
+        "help": _help(field),
+        "default": None,
+    }
+    if field.kind == "boolean":
+        names = f"{flag}/{field.negation}" if field.negation else flag
+        return click.option(names, field.name, is_flag=True, **shared)
+    if field.many:
+        return click.option(flag, field.name, multiple=True, metavar=_metavar(field), **shared)
+    choice = click.Choice(field.choices) if field.choices else None
+    type_ = choice or _TYPES.get(field.kind, click.STRING)
+    metavar = None if choice else _metavar(field)
+    return click.option(flag, field.name, type=type_, metavar=metavar, **shared)
+
+
+def _metavar(field: SettingField) -> str:
+    if field.kind in ("integer", "number"):
+        return "N" if field.kind == "integer" else "X"
+    return {"path": "PATH", "path_or_url": "PATH", "model": "MODEL"}.get(
+        field.setting.location or "", "TEXT"
+    )
+
+
+def _help(field: SettingField) -> str:
+    notes = []
+    if field.default not in (None, "", ()) and field.kind != "boolean":
+        default = f"{field.default:g}" if field.kind == "number" else field.default
+        notes.append(f"default: {default}")
+    if field.env:
+        notes.append(f"env: {field.env}")
+    return f"{field.setting.help}  [{'; '.join(notes)}]" if notes else field.setting.help

@@ -1,0 +1,194 @@
+"""Says how a run gets on: a bar on a terminal, JSON lines, or nothing until the end."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Never, Protocol, TextIO
+
+from tqdm import tqdm
+
+from embed_index.schemas.records import DeadLetter
+from embed_index.schemas.settings import JobSettings
+from embed_index.schemas.summary import RunCounters, RunSummary
+
+PROGRESS_SECONDS = 10.0
+
+
+class Reporter(Protocol):
+    """What a run tells; every method is quick, and all are called from one thread."""
+
+    def started(self, *, collection: str, num_documents: int) -> None:
+        """Begin; `num_documents` is how many rows the corpus has."""
+
+    def progressed(self, counters: RunCounters, *, waiting_for: str) -> None:
+        """Show how far the run is, several times a second.
+
+        Args:
+            counters: The counts at this moment.
+            waiting_for: What holds the run up, such as `Milvus`; empty for nothing.
+        """
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Tell of a dead letter."""
+
+    def finished(self, summary: RunSummary) -> None:
+        """Give the closing summary."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was; also after a failure."""
+
+
+class PlainReporter:
+    """Silent until the closing summary; `quiet` leaves that out, too."""
+
+    def __init__(self, *, stream: TextIO, quiet: bool = False) -> None:
+        self._stream = stream
+        self._quiet = quiet
+
+    def started(self, *, collection: str, num_documents: int) -> None:
+        """Begin in silence."""
+
+    def progressed(self, counters: RunCounters, *, waiting_for: str) -> None:
+        """Go on in silence."""
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Leave it to the summary."""
+
+    def finished(self, summary: RunSummary) -> None:
+        """Write the closing summary."""
+        self.close()
+        if not self._quiet:
+            self._stream.write(summary.to_text() + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Rate:
+    """Tokens per second since the first, so that the server's start does not count."""
+
+    def __init__(self) -> None:
+        self._first: RunCounters | None = None
+
+    def tokens_per_second(self, now: RunCounters) -> float:
+        if self._first is None or not self._first.num_tokens:
+            self._first = now
+        seconds = now.seconds - self._first.seconds
+        return (now.num_tokens - self._first.num_tokens) / seconds if seconds > 0 else 0.0
+
+
+class TerminalReporter(PlainReporter):
+    """One bar: documents, chunks, tokens per second, dead letters, what is waited for."""
+
+    def __init__(self, *, stream: TextIO) -> None:
+        super().__init__(stream=stream)
+        self._rate = _Rate()
+        self._bar: tqdm[Never] | None = None
+
+    def started(self, *, collection: str, num_documents: int) -> None:
+        """Draw the bar."""
+        self._bar = tqdm(
+            total=num_documents,
+            desc=collection,
+            unit=" documents",
+            file=self._stream,
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    def progressed(self, counters: RunCounters, *, waiting_for: str) -> None:
+        """Redraw the bar."""
+        if self._bar is None:
+            return
+        parts = [
+            f"{counters.num_chunks_embedded:,} chunks",
+            f"{self._rate.tokens_per_second(counters):,.0f} tokens/s",
+        ]
+        if counters.num_dead_letters:
+            parts.append(f"{counters.num_dead_letters:,} dead letters")
+        if waiting_for:
+            parts.append(f"waiting for {waiting_for}")
+        self._bar.n = counters.num_documents_done
+        self._bar.set_postfix_str(", ".join(parts), refresh=True)
+
+    def close(self) -> None:
+        """Wipe the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class JsonReporter(PlainReporter):
+    """One JSON object a line: events to one stream, the summary as the result to another."""
+
+    def __init__(
+        self,
+        *,
+        events: TextIO,
+        results: TextIO,
+        quiet: bool = False,
+        progress_seconds: float = PROGRESS_SECONDS,
+    ) -> None:
+        super().__init__(stream=events, quiet=quiet)
+        self._results = results
+        self._rate = _Rate()
+        self._progress_seconds = progress_seconds
+        self._next_seconds = progress_seconds
+
+    def started(self, *, collection: str, num_documents: int) -> None:
+        """Write a start event."""
+        self._event("start", {"collection": collection, "num_documents": num_documents})
+
+    def progressed(self, counters: RunCounters, *, waiting_for: str) -> None:
+        """Write a progress event, once per interval."""
+        rate = self._rate.tokens_per_second(counters)
+        if counters.seconds < self._next_seconds:
+            return
+        self._next_seconds = counters.seconds + self._progress_seconds
+        self._event(
+            "progress",
+            asdict(counters) | {"tokens_per_second": round(rate, 1), "waiting_for": waiting_for},
+        )
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Write a dead letter event, without the document's text."""
+        self._event("dead_letter", asdict(letter) | {"source": str(letter.source)})
+
+    def finished(self, summary: RunSummary) -> None:
+        """Write the summary, which is what the run results in."""
+        _write_event(self._results, "summary", summary.to_dict())
+
+    def _event(self, name: str, fields: Mapping[str, object]) -> None:
+        if not self._quiet:
+            _write_event(self._stream, name, fields)
+
+
+def _write_event(stream: TextIO, name: str, fields: Mapping[str, object]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"time": now, "event": name, **fields}
+    # ASCII, because a document's id may hold what the stream's encoding does not.
+    stream.write(json.dumps(line) + "\n")
+    stream.flush()
+
+
+@contextmanager
+def open_reporter(
+    settings: JobSettings, *, stdout: TextIO | None = None, stderr: TextIO | None = None
+) -> Iterator[Reporter]:
+    """Yield the reporter that settings and terminal call for, and close it whatever happens."""
+    stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
+    reporter: Reporter
+    if settings.log_format == "json":
+        reporter = JsonReporter(events=stderr, results=stdout, quiet=settings.quiet)
+    elif settings.log_format == "auto" and stderr.isatty() and not settings.quiet:
+        reporter = TerminalReporter(stream=stderr)
+    else:
+        reporter = PlainReporter(stream=stderr, quiet=settings.quiet)
+    try:
+        yield reporter
+    finally:
+        reporter.close()

@@ -1,0 +1,76 @@
+"""Writes results for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+
+from embed_index.pipeline.stored_chunks import SearchHit
+from embed_index.schemas.description import CollectionDescription, VersionDescription
+
+SNIPPET_CHARACTERS = 240
+
+
+def hits_as_text(hits: Sequence[SearchHit]) -> str:
+    """Return two lines a hit: rank, score, document, span and source, then a snippet."""
+    return "\n".join(_hit_as_text(hit, rank) for rank, hit in enumerate(hits, start=1))
+
+
+def hits_as_json(hits: Sequence[SearchHit]) -> str:
+    """Return a JSON list in the order of rank."""
+    ranked = [_hit_as_fields(hit, rank) for rank, hit in enumerate(hits, start=1)]
+    return json.dumps(ranked, ensure_ascii=False, indent=2)
+
+
+def description_as_text(description: CollectionDescription) -> str:
+    """Return the collection, its versions and its contract, one fact a line."""
+    documents = description.num_documents
+    contract = description.to_dict()["contract"]
+    assert isinstance(contract, dict)
+    facts = [
+        ("collection", description.collection),
+        ("documents", "unknown here" if documents is None else f"{documents:,}"),
+        *((version.name, _version_as_text(version)) for version in description.versions),
+        *((name, _value_as_text(value)) for name, value in contract.items()),
+    ]
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in facts)
+
+
+def description_as_json(description: CollectionDescription) -> str:
+    """Return one JSON object."""
+    return json.dumps(description.to_dict(), ensure_ascii=False, indent=2)
+
+
+def snippet(text: str) -> str:
+    """Return the beginning of a text on one line."""
+    line = one_line(text[: SNIPPET_CHARACTERS * 4])
+    return line if len(line) <= SNIPPET_CHARACTERS else line[:SNIPPET_CHARACTERS].rstrip() + "…"
+
+
+def one_line(text: str) -> str:
+    """Return a text with nothing in it that a terminal obeys."""
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else "�" for character in line)
+
+
+def _hit_as_fields(hit: SearchHit, rank: int) -> dict[str, object]:
+    stored = {field.name: getattr(hit.chunk, field.name) for field in fields(hit.chunk)}
+    del stored["vector"]
+    return {"rank": rank, "score": hit.score, **stored}
+
+
+def _hit_as_text(hit: SearchHit, rank: int) -> str:
+    chunk = hit.chunk
+    span = f"chars {chunk.char_start}-{chunk.char_end}"
+    part = f"chunk {chunk.chunk_index + 1}/{chunk.num_chunks}"
+    document, source = one_line(chunk.doc_id), one_line(chunk.source)
+    head = f"{rank:>3}  {hit.score:.4f}  {document}  ({span}, {part})  {source}"
+    return f"{head}\n     {snippet(chunk.text or '')}"
+
+
+def _version_as_text(version: VersionDescription) -> str:
+    return f"{version.num_chunks:,} chunks" + (", live" if version.live else "")
+
+
+def _value_as_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,45 @@
+"""`embed-index run`: the job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_index.jobs.failures import Invocation
+from embed_index.jobs.options import SettingCommand, job_options, show_config_option
+from embed_index.jobs.progress import open_reporter
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.show_config import render_config
+
+
+@click.command(cls=SettingCommand)
+@click.argument(
+    "job_file", type=click.Path(path_type=Path), metavar="[JOB.toml]", required=False, default=None
+)
+@show_config_option
+@job_options
+@click.pass_context
+def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **flags: Any) -> None:
+    """Embed a corpus and bring a collection in step with it.
+
+    Every setting stands in a job file or is a flag; flags win over the environment, .env and
+    the job file. Unchanged documents cost a hash. An interrupted run continues when it is
+    started again.
+
+    \b
+    embed-index run nightly.toml
+    embed-index run nightly.toml --dimension 256 --collection articles_small
+    embed-index run --input 'corpus/*.parquet' --collection articles --carry product,severity
+    embed-index run nightly.toml --show-config
+    """  # noqa: D301 - Click wants the character
+    required = () if show_config else ("input", "collection")
+    loaded = load_settings(job_file=job_file, flags=flags, required=required)
+    if show_config:
+        click.echo(render_config(loaded))
+        return
+    ctx.ensure_object(Invocation).log_json = loaded.settings.log_format == "json"
+
+    from embed_index.jobs.index_job import run_index_job
+
+    with open_reporter(loaded.settings) as reporter:
+        run_index_job(loaded.settings, reporter=reporter)

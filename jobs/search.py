@@ -1,0 +1,73 @@
+"""`embed-index search`: the chunks nearest to a text."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_index.jobs.options import (
+    SettingCommand,
+    job_file_option,
+    search_options,
+    show_config_option,
+)
+from embed_index.jobs.rendering import hits_as_json, hits_as_text
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.show_config import render_config
+
+MAX_HITS = 16_384
+"""Milvus answers with no more."""
+
+
+@click.command(cls=SettingCommand)
+@click.argument("collection")
+@click.argument("text")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_HITS), default=10, show_default=True, help="Hits wanted."
+)
+@click.option(
+    "--filter",
+    "expression",
+    metavar="EXPR",
+    default="",
+    help="Milvus expression that hits must satisfy, such as 'severity == \"high\"'.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with the whole texts.")
+@job_file_option
+@show_config_option
+@search_options
+def search(
+    *,
+    collection: str,
+    text: str,
+    limit: int,
+    expression: str,
+    as_json: bool,
+    job_file: Path | None,
+    show_config: bool,
+    **flags: Any,
+) -> None:
+    """Find the chunks nearest to a text.
+
+    The query is put the way the collection's contract says. Without --server-url, a server is
+    started for this one query.
+
+    \b
+    embed-index search articles "how do I reset my password"
+    embed-index search articles "refund" --limit 3 --filter 'product == "cloud"'
+    embed-index search articles "refund" --json --job nightly.toml
+    """  # noqa: D301 - Click wants the character
+    loaded = load_settings(job_file=job_file, flags=flags)
+    if show_config:
+        click.echo(render_config(loaded))
+        return
+
+    from embed_index.jobs.collection_search import search_collection
+
+    hits = search_collection(
+        loaded.settings, collection=collection, text=text, limit=limit, expression=expression
+    )
+    if not hits and not as_json:
+        click.echo("no chunk found", err=True)
+        return
+    click.echo(hits_as_json(hits) if as_json else hits_as_text(hits))

@@ -1,0 +1,38 @@
+"""Shows the settings that hold, each with where it came from, as a job file would say it."""
+
+import json
+from pathlib import Path
+
+from embed_index.jobs.redaction import MASK, mask_userinfo
+from embed_index.jobs.settings_loading import LoadedSettings
+from embed_index.schemas.setting import SettingField
+from embed_index.schemas.settings import SETTINGS
+
+
+def render_config(loaded: LoadedSettings) -> str:
+    """Return one line per setting in TOML; what no job file can hold is a comment."""
+    sections = dict.fromkeys(field.section for field in SETTINGS)
+    return "\n\n".join(_section(loaded, section) for section in sections)
+
+
+def _section(loaded: LoadedSettings, section: str) -> str:
+    fields = [field for field in SETTINGS if field.section == section]
+    return "\n".join([f"[{section}]", *(_line(loaded, field) for field in fields)])
+
+
+def _line(loaded: LoadedSettings, field: SettingField) -> str:
+    value = getattr(loaded.settings, field.name)
+    origin = loaded.sources[field.name].origin
+    if value is None:
+        return f"# {field.key} is not set  # {origin}"
+    comment = "" if field.in_job_file else "# "
+    return f"{comment}{field.key} = {toml_value(field, value)}  # {origin}"
+
+
+def toml_value(field: SettingField, value: object) -> str:
+    """Return a value as TOML writes it, with secrets and credentials in URLs masked."""
+    if field.secret:
+        value = MASK
+    if isinstance(value, Path):
+        value = str(value)
+    return mask_userinfo(json.dumps(value, ensure_ascii=False))

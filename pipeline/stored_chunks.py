@@ -1,0 +1,59 @@
+"""The records that come back from a collection."""
+
+from dataclasses import dataclass
+
+from embed_index.schemas.records import CarriedValue, Vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkKey:
+    """What tells whether a stored chunk is the one that the corpus calls for."""
+
+    chunk_id: str
+    doc_id: str
+    chunk_index: int
+    num_chunks: int
+    doc_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChunk:
+    """One row of a collection."""
+
+    chunk_id: str
+    doc_id: str
+    chunk_index: int
+    num_chunks: int
+    char_start: int
+    char_end: int
+    num_tokens: int
+    doc_hash: str
+    text_complete: bool
+    source: str
+    carried: dict[str, CarriedValue]
+    """By column name, in the order of the collection's schema."""
+    text: str | None = None
+    """None where it was not asked for."""
+    vector: Vectors | None = None
+    """Shape (dimension,); None where it was not asked for."""
+
+    @property
+    def key(self) -> ChunkKey:
+        """The part of the row that audits compare."""
+        return ChunkKey(
+            chunk_id=self.chunk_id,
+            doc_id=self.doc_id,
+            chunk_index=self.chunk_index,
+            num_chunks=self.num_chunks,
+            doc_hash=self.doc_hash,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """One chunk near to a query."""
+
+    score: float
+    """Cosine similarity, 1 for the same direction."""
+    chunk: StoredChunk
+    """With its text and without its vector."""
