@@ -9,6 +9,8 @@ import pytest
 from embed_index.pipeline.model_files import find_model
 from embed_index.pipeline.tokenizing import ModelTokenizer
 
+pytest_plugins = ["milvus_fixtures", "sglang_fixtures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,221 @@
+"""One shared Milvus client that can be replaced while threads use it."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+from pymilvus import MilvusClient
+
+from embed_index.pipeline.milvus_address import MilvusAddress, explain_unreachable
+from embed_index.pipeline.milvus_lite_server import LiteServer
+from embed_index.pipeline.milvus_retry import (
+    RetryPolicy,
+    Verdict,
+    call_patiently,
+    explain,
+    judge,
+    rpc_status,
+)
+from embed_index.schemas.errors import EmbedIndexError, StoreError
+
+T = TypeVar("T")
+
+# Milvus Lite's gRPC server cuts connections that ping more often; every call has a deadline anyway.
+_GRPC_OPTIONS = {"grpc.keepalive_time_ms": 600_000}
+_CONNECT_SECONDS = 10.0
+
+
+class _SharedClient:
+    """A client and the number of calls that use it, closed when retired and idle."""
+
+    def __init__(self, client: MilvusClient) -> None:
+        self.client = client
+        self.num_calls = 0
+        self.retired = False
+
+
+class MilvusConnection:
+    """A connection to one Milvus, safe to use from many threads."""
+
+    def __init__(
+        self,
+        address: MilvusAddress,
+        *,
+        token: str,
+        database: str,
+        ca_file: Path | None,
+        policy: RetryPolicy,
+        connect_seconds: float,
+        call_seconds: float,
+    ) -> None:
+        """Connect, and prove that token and database are good.
+
+        Args:
+            address: Where Milvus is; an embedded one is started.
+            token: `user:password` or an API key; empty for none.
+            database: Empty for the default one.
+            ca_file: PEM file of the authority that signed the server's certificate.
+            policy: How patient later calls are.
+            connect_seconds: How long a server that does not answer is waited for.
+            call_seconds: Deadline of one attempt, for those who make the calls.
+        """
+        # Every failed call is logged several times with its traceback; what fails is raised.
+        for name in ("pymilvus", "milvus_lite", "grpc._server"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        self.address = address
+        self.embedded = address.embedded_path is not None
+        self.call_seconds = call_seconds
+        self._token = token
+        self._database = database
+        self._ca_file = ca_file
+        self._policy = policy
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._lite = None if address.embedded_path is None else LiteServer(address.embedded_path)
+        try:
+            self._shared = self._connect_first(connect_seconds)
+        except BaseException:
+            self._close_lite()
+            raise
+
+    def __repr__(self) -> str:
+        return f"MilvusConnection({self.address.uri!r})"
+
+    def call(
+        self,
+        action: Callable[[MilvusClient], T],
+        *,
+        doing: str,
+        load: Callable[[MilvusClient], None] | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> T:
+        """Run one idempotent request, patiently.
+
+        Args:
+            action: One attempt; carries its own deadline.
+            doing: What the error message says was tried.
+            load: Brings the collection back into memory when Milvus says that it is not.
+            policy: Instead of the connection's own.
+
+        Raises:
+            RequestTooLargeError: The request must be split.
+            EmbedIndexError: Milvus refuses, or the outage lasted too long.
+        """
+        used: list[_SharedClient] = []
+
+        def attempt() -> T:
+            with self._borrow() as shared:
+                used[:] = [shared]
+                return action(shared.client)
+
+        def prepare(verdict: Verdict) -> None:
+            if verdict is Verdict.RECONNECT and used:
+                self._renew(used[0])
+            if verdict is Verdict.LOAD and load is not None:
+                with self._borrow() as shared:
+                    load(shared.client)
+
+        def explain_error(error: Exception) -> EmbedIndexError:
+            return explain(
+                error, subject=f"{doing} in Milvus at {self.address.uri}", secret=self._token
+            )
+
+        def judge_error(error: Exception) -> Verdict:
+            verdict = judge(error, embedded=self.embedded)
+            return Verdict.FATAL if verdict is Verdict.LOAD and load is None else verdict
+
+        return call_patiently(
+            attempt,
+            policy=policy or self._policy,
+            stopped=self._stopped,
+            judge_error=judge_error,
+            explain_error=explain_error,
+            prepare=prepare,
+        )
+
+    def close(self) -> None:
+        """End waiting retries and release everything, an embedded database's lock included."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self._retire(self._shared)
+        self._close_lite()
+
+    def _close_lite(self) -> None:
+        if self._lite is not None:
+            self._lite.close()
+
+    def _connect_first(self, connect_seconds: float) -> _SharedClient:
+        def attempt() -> _SharedClient:
+            client = self._connect()
+            try:
+                client.list_collections(timeout=self.call_seconds)
+            except BaseException:
+                client.close()
+                raise
+            return _SharedClient(client)
+
+        return call_patiently(
+            attempt,
+            policy=RetryPolicy(retry_seconds=connect_seconds, doubt_seconds=0.0),
+            stopped=self._stopped,
+            judge_error=lambda error: judge(error, embedded=self.embedded),
+            explain_error=self._explain_first,
+        )
+
+    def _explain_first(self, error: Exception) -> EmbedIndexError:
+        unreachable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if not self.embedded and rpc_status(error) in unreachable:
+            return explain_unreachable(self.address, ca_file=self._ca_file)
+        return explain(error, subject=f"connecting to {self.address.uri}", secret=self._token)
+
+    def _connect(self) -> MilvusClient:
+        tls = {} if self._ca_file is None else {"server_pem_path": str(self._ca_file)}
+        return MilvusClient(
+            self.address.uri if self._lite is None else self._lite.uri,
+            token=self._token,
+            db_name=self._database,
+            timeout=min(_CONNECT_SECONDS, self.call_seconds),
+            # A shared connection is looked up by host and token alone, whatever its TLS options.
+            dedicated=True,
+            grpc_options=_GRPC_OPTIONS,
+            **tls,
+        )
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[_SharedClient]:
+        with self._lock:
+            if self._stopped.is_set():
+                raise StoreError(f"the connection to Milvus at {self.address.uri} was closed")
+            shared = self._shared
+            shared.num_calls += 1
+        try:
+            yield shared
+        finally:
+            with self._lock:
+                shared.num_calls -= 1
+                idle = shared.retired and shared.num_calls == 0
+            if idle:
+                shared.client.close()
+
+    def _renew(self, stale: _SharedClient) -> None:
+        """Put a fresh client in the place of one that did not answer in time."""
+        if stale.retired:
+            return
+        fresh = _SharedClient(self._connect())
+        with self._lock:
+            surplus = stale.retired or self._stopped.is_set()
+            if not surplus:
+                self._shared = fresh
+        self._retire(fresh if surplus else stale)
+
+    def _retire(self, shared: _SharedClient) -> None:
+        with self._lock:
+            idle = not shared.retired and shared.num_calls == 0
+            shared.retired = True
+        if idle:
+            shared.client.close()

@@ -1,0 +1,275 @@
+"""Reading collection versions: by key, page by page, by nearness."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from pymilvus import MilvusClient
+
+from embed_index.pipeline.milvus_connection import MilvusConnection
+from embed_index.pipeline.milvus_filters import (
+    MAX_KEYS_PER_REQUEST,
+    KeyRange,
+    any_of,
+    cut_key_space,
+    in_slices,
+)
+from embed_index.pipeline.milvus_retry import RequestTooLargeError, RetryPolicy, explain_too_large
+from embed_index.pipeline.milvus_rows import (
+    KEY_FIELDS,
+    POSITION_FIELDS,
+    Row,
+    read_chunk,
+    read_key,
+)
+from embed_index.pipeline.milvus_versions import CollectionVersions, alias_of, load_collection
+from embed_index.pipeline.stored_chunks import ChunkKey, SearchHit, StoredChunk
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.records import Vectors
+
+T = TypeVar("T")
+Consistency: TypeAlias = Literal["Strong", "Bounded"]
+
+MAX_SEARCH_LIMIT = 16_384
+
+_MAX_ROWS_PER_QUERY = 16_384
+_PAGE_BYTES = 4 * 1024 * 1024
+_EMBEDDED_FACTOR = 4
+"""Milvus Lite takes larger queries, and looks at every row for each."""
+_TEXT_BYTES_PER_ROW = 8192
+_KEY_BYTES_PER_ROW = 512
+_FILTER_DOUBT_SECONDS = 3.0
+"""A wrong filter and a passing trouble have one code on Milvus 2.3."""
+
+
+class CollectionReader:
+    """Reads rows; every method may be called from many threads at once.
+
+    Unless it says otherwise, a method sees every write that was acknowledged before it was called.
+    """
+
+    def __init__(
+        self,
+        connection: MilvusConnection,
+        versions: CollectionVersions,
+        *,
+        retry: RetryPolicy,
+    ) -> None:
+        self._connection = connection
+        self._versions = versions
+        self._retry = retry
+        factor = _EMBEDDED_FACTOR if connection.embedded else 1
+        self._page_bytes = _PAGE_BYTES * factor
+        self._max_rows_per_query = _MAX_ROWS_PER_QUERY * factor
+
+    def fetch_chunks(
+        self,
+        version: str,
+        chunk_ids: Iterable[str],
+        *,
+        with_text: bool = False,
+        with_vectors: bool = False,
+    ) -> dict[str, StoredChunk]:
+        """Read rows by key, in the order asked for; absent keys are left out."""
+        columns = self._versions.carried(version)
+        fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
+        rows = self._fetch(version, chunk_ids, fields)
+        return {key: read_chunk(row, columns=columns) for key, row in rows.items()}
+
+    def fetch_vectors(self, version: str, chunk_ids: Iterable[str]) -> dict[str, Vectors]:
+        """Read vectors by key, in the order asked for; absent keys are left out."""
+        rows = self._fetch(version, chunk_ids, ("chunk_id", "embedding"))
+        return {key: np.asarray(row["embedding"], np.float32) for key, row in rows.items()}
+
+    def iter_keys(self, version: str) -> Iterator[ChunkKey]:
+        """Read the keys of all rows, page by page.
+
+        No row that stays as it is during the reading is missed or met twice. Rows that share a
+        key, which Milvus may hold, are met once: compare with `count`.
+        """
+        for page in self._iter_pages(version, KEY_FIELDS):
+            yield from map(read_key, page)
+
+    def iter_chunks(
+        self, version: str, *, with_text: bool = False, with_vectors: bool = False
+    ) -> Iterator[StoredChunk]:
+        """Read all rows as `iter_keys` does, with carried columns and what else is asked for."""
+        columns = self._versions.carried(version)
+        fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
+        for page in self._iter_pages(version, fields):
+            for row in page:
+                yield read_chunk(row, columns=columns)
+
+    def count(self, version: str) -> int:
+        """Count the rows; deleted ones are left out."""
+        rows = self._query(version, "", ("count(*)",), doing=f"counting the rows of {version!r}")
+        return int(rows[0]["count(*)"])
+
+    def search(
+        self,
+        collection: str,
+        vector: Vectors,
+        *,
+        limit: int = 10,
+        where: str = "",
+        consistency: Consistency = "Bounded",
+    ) -> list[SearchHit]:
+        """Return the chunks nearest to a vector, the nearest first.
+
+        Args:
+            collection: A version, or an alias, which is resolved for this one search.
+            vector: Unit vector of shape (dimension,).
+            limit: At most `MAX_SEARCH_LIMIT`.
+            where: Milvus filter expression over the fields, such as `product == "lamp"`.
+            consistency: `Strong` sees every acknowledged write, and waits for it.
+
+        Raises:
+            ConfigurationError: The collection does not exist, or the limit is out of range.
+            StoreError: Milvus stays away, or refuses the filter.
+        """
+        if not 1 <= limit <= MAX_SEARCH_LIMIT:
+            raise ConfigurationError(f"a search returns 1 to {MAX_SEARCH_LIMIT} hits, not {limit}")
+        version = collection
+        if alias_of(collection) is None:
+            version = self._versions.live(collection) or collection
+        layout = self._versions.layout(version)
+        if vector.shape != (layout.dimension,) or not np.isfinite(vector).all():
+            raise ValueError(
+                f"the query's vector has shape {vector.shape} or is not finite; {version!r} needs "
+                f"({layout.dimension},)"
+            )
+        fields = self._fields(version, with_text=True, with_vectors=False)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+
+        def search(client: MilvusClient) -> list[SearchHit]:
+            (hits,) = client.search(
+                version,
+                data=[query],
+                anns_field="embedding",
+                filter=where,
+                limit=limit,
+                output_fields=list(fields),
+                search_params={"metric_type": "COSINE"},
+                consistency_level=consistency,
+                timeout=self._connection.call_seconds,
+            )
+            return [
+                SearchHit(
+                    score=float(hit["distance"]),
+                    chunk=read_chunk(hit["entity"], columns=layout.carried),
+                )
+                for hit in hits
+            ]
+
+        policy = self._retry
+        if where:
+            policy = RetryPolicy(
+                retry_seconds=policy.retry_seconds,
+                doubt_seconds=min(policy.doubt_seconds, _FILTER_DOUBT_SECONDS),
+            )
+        return self._call(version, search, doing=f"searching {collection!r}", policy=policy)
+
+    def _fields(self, version: str, *, with_text: bool, with_vectors: bool) -> tuple[str, ...]:
+        carried = (column.name for column in self._versions.carried(version))
+        wanted = (*(("text",) if with_text else ()), *(("embedding",) if with_vectors else ()))
+        return (*KEY_FIELDS, *POSITION_FIELDS, *carried, *wanted)
+
+    def _rows_per_page(self, version: str, fields: Sequence[str]) -> int:
+        row_bytes = _KEY_BYTES_PER_ROW
+        if "embedding" in fields:
+            row_bytes += 4 * self._versions.layout(version).dimension
+        if "text" in fields:
+            row_bytes += _TEXT_BYTES_PER_ROW
+        return min(self._page_bytes // row_bytes, self._max_rows_per_query // 2)
+
+    def _fetch(
+        self, version: str, chunk_ids: Iterable[str], fields: Sequence[str]
+    ) -> dict[str, Row]:
+        wanted = list(dict.fromkeys(chunk_ids))
+        size = min(MAX_KEYS_PER_REQUEST, self._rows_per_page(version, fields))
+        found = {
+            str(row["chunk_id"]): row
+            for keys in in_slices(wanted, size)
+            for row in self._query_keys(version, keys, fields)
+        }
+        return {key: found[key] for key in wanted if key in found}
+
+    def _iter_pages(self, version: str, fields: Sequence[str]) -> Iterator[list[Row]]:
+        num_pages = -(-self.count(version) // max(self._rows_per_page(version, fields), 1))
+        pending = cut_key_space(num_pages)[::-1]
+        while pending:
+            keys = pending.pop()
+            page = self._query_range(version, keys, fields)
+            if page is not None:
+                yield page
+                continue
+            halves = keys.halves()
+            if halves is None:
+                raise explain_too_large(f"reading the rows of {version!r} where {keys.filter}")
+            pending.extend(halves[::-1])
+
+    def _query_range(self, version: str, keys: KeyRange, fields: Sequence[str]) -> list[Row] | None:
+        """Read the rows of a range; None where they are more than one answer may hold."""
+        try:
+            page = self._query(
+                version,
+                keys.filter,
+                fields,
+                limit=self._max_rows_per_query,
+                doing=f"reading the rows of {version!r}",
+            )
+        except RequestTooLargeError:
+            return None
+        return page if len(page) < self._max_rows_per_query else None
+
+    def _query_keys(self, version: str, keys: Sequence[str], fields: Sequence[str]) -> list[Row]:
+        doing = f"reading {len(keys)} rows of {version!r}"
+        try:
+            return self._query(version, any_of(keys), fields, doing=doing)
+        except RequestTooLargeError as error:
+            if len(keys) == 1:
+                raise explain_too_large(doing) from error
+            middle = len(keys) // 2
+            return [
+                *self._query_keys(version, keys[:middle], fields),
+                *self._query_keys(version, keys[middle:], fields),
+            ]
+
+    def _query(
+        self,
+        version: str,
+        expression: str,
+        fields: Sequence[str],
+        *,
+        doing: str,
+        limit: int | None = None,
+    ) -> list[Row]:
+        bounded: dict[str, Any] = {} if limit is None else {"limit": limit}
+
+        def query(client: MilvusClient) -> list[Row]:
+            rows = client.query(
+                version,
+                filter=expression,
+                output_fields=list(fields),
+                consistency_level="Strong",
+                timeout=self._connection.call_seconds,
+                **bounded,
+            )
+            return list(rows)
+
+        return self._call(version, query, doing=doing)
+
+    def _call(
+        self,
+        version: str,
+        action: Callable[[MilvusClient], T],
+        *,
+        doing: str,
+        policy: RetryPolicy | None = None,
+    ) -> T:
+        return self._connection.call(
+            action,
+            doing=doing,
+            load=lambda client: load_collection(client, version),
+            policy=policy,
+        )

@@ -1,0 +1,130 @@
+"""The fields and indexes of a collection version, and the contract that it carries.
+
+A server keeps the contract as JSON in the collection's description. Milvus Lite accepts a
+description and forgets it, so a property holds the contract there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pymilvus import CollectionSchema, DataType, FieldSchema
+
+from embed_index.pipeline.milvus_rows import (
+    MAX_CHUNK_ID_BYTES,
+    MAX_DOC_ID_BYTES,
+    MAX_SOURCE_BYTES,
+    MAX_TEXT_BYTES,
+)
+from embed_index.schemas.columns import (
+    MAX_CARRIED_TEXT_BYTES,
+    RESERVED_COLUMNS,
+    CarriedColumn,
+    CarriedType,
+)
+from embed_index.schemas.contract import FORMAT_VERSION, CollectionContract
+from embed_index.schemas.errors import ConfigurationError
+
+CONTRACT_PROPERTY = "embed_index.contract"
+
+_CARRIED_TYPES: Mapping[CarriedType, DataType] = {
+    "text": DataType.VARCHAR,
+    "integer": DataType.INT64,
+    "number": DataType.DOUBLE,
+    "boolean": DataType.BOOL,
+}
+_CARRIED_NAMES: Mapping[DataType, CarriedType] = {
+    data_type: name for name, data_type in _CARRIED_TYPES.items()
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionLayout:
+    """What a row of one collection version looks like."""
+
+    dimension: int
+    carried: tuple[CarriedColumn, ...]
+
+
+def build_schema(
+    contract: CollectionContract, *, carried: Sequence[CarriedColumn]
+) -> CollectionSchema:
+    """Return the schema of a new version, the contract in its description."""
+    return CollectionSchema(
+        [
+            FieldSchema(
+                "chunk_id", DataType.VARCHAR, max_length=MAX_CHUNK_ID_BYTES, is_primary=True
+            ),
+            FieldSchema("doc_id", DataType.VARCHAR, max_length=MAX_DOC_ID_BYTES),
+            FieldSchema("chunk_index", DataType.INT64),
+            FieldSchema("num_chunks", DataType.INT64),
+            FieldSchema("char_start", DataType.INT64),
+            FieldSchema("char_end", DataType.INT64),
+            FieldSchema("num_tokens", DataType.INT64),
+            FieldSchema("doc_hash", DataType.VARCHAR, max_length=32),
+            FieldSchema("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES),
+            FieldSchema("text_complete", DataType.BOOL),
+            FieldSchema("source", DataType.VARCHAR, max_length=MAX_SOURCE_BYTES),
+            *(_carried_field(column) for column in carried),
+            FieldSchema("embedding", DataType.FLOAT_VECTOR, dim=contract.dimension),
+        ],
+        description=contract.model_dump_json(),
+        auto_id=False,
+        enable_dynamic_field=False,
+    )
+
+
+def _carried_field(column: CarriedColumn) -> FieldSchema:
+    if column.type == "text":
+        return FieldSchema(column.name, DataType.VARCHAR, max_length=MAX_CARRIED_TEXT_BYTES)
+    return FieldSchema(column.name, _CARRIED_TYPES[column.type])
+
+
+def read_layout(description: Mapping[str, Any], *, collection: str) -> CollectionLayout:
+    """Read the layout of a collection that we made from Milvus' description of it.
+
+    Raises:
+        ConfigurationError: The collection was made by something else.
+    """
+    fields = {field["name"]: field for field in description["fields"]}
+    if not fields.keys() >= RESERVED_COLUMNS:
+        raise _not_ours(collection)
+    carried = []
+    for name, field in fields.items():
+        if name in RESERVED_COLUMNS:
+            continue
+        if field["type"] not in _CARRIED_NAMES:
+            raise _not_ours(collection)
+        carried.append(CarriedColumn(name=name, type=_CARRIED_NAMES[field["type"]]))
+    return CollectionLayout(
+        dimension=int(fields["embedding"]["params"]["dim"]), carried=tuple(carried)
+    )
+
+
+def read_contract(description: Mapping[str, Any], *, collection: str) -> CollectionContract:
+    """Read the contract from Milvus' description of a collection.
+
+    Raises:
+        ConfigurationError: The collection was made by something else, or by a newer version of
+            this program.
+    """
+    raw = description["description"] or description["properties"].get(CONTRACT_PROPERTY, "")
+    try:
+        contract = CollectionContract.model_validate_json(raw)
+    except ValidationError as error:
+        raise _not_ours(collection) from error
+    if contract.format_version > FORMAT_VERSION:
+        raise ConfigurationError(
+            f"collection {collection!r} has format {contract.format_version}; this program knows "
+            f"formats up to {FORMAT_VERSION}",
+            remedy="Upgrade embed-index.",
+        )
+    return contract
+
+
+def _not_ours(collection: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"collection {collection!r} was not made by embed-index: it holds no contract",
+        remedy="Choose another collection name.",
+    )

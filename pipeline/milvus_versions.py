@@ -1,0 +1,281 @@
+"""Collection versions behind an alias.
+
+What users call a collection is an alias; behind it stand versions `NAME_v1`, `NAME_v2`, …. Each
+operation here can be run again after an interruption at any point.
+"""
+
+import re
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from embed_index.pipeline.milvus_connection import MilvusConnection
+from embed_index.pipeline.milvus_retry import (
+    ALIAS_NOT_FOUND,
+    COLLECTION_NOT_FOUND,
+    INVALID_PARAMETER,
+)
+from embed_index.pipeline.milvus_schema import (
+    CONTRACT_PROPERTY,
+    CollectionLayout,
+    build_schema,
+    read_contract,
+    read_layout,
+)
+from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.errors import ConfigurationError
+
+_MAX_NAME_LENGTH = 240
+_ALIAS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_VERSION_NAME = re.compile(r"(?P<alias>[A-Za-z_][A-Za-z0-9_]*)_v(?P<number>[1-9][0-9]*)", re.ASCII)
+_METADATA_SECONDS = 20.0
+_LOAD_SECONDS = 600.0
+_SCALAR_INDEXES = ("INVERTED", "Trie")
+"""Milvus 2.3 knows only the second one for text."""
+
+
+class CollectionVersions:
+    """Creates, names, reads and drops the versions of collections; safe to share by threads."""
+
+    def __init__(self, connection: MilvusConnection) -> None:
+        self._connection = connection
+        self._layouts: dict[str, CollectionLayout] = {}
+        self._lock = threading.Lock()
+
+    def create(
+        self, alias: str, *, contract: CollectionContract, carried: Sequence[CarriedColumn] = ()
+    ) -> str:
+        """Create the next version, indexed and loaded, and return its name.
+
+        Raises:
+            ConfigurationError: The name is unusable or belongs to a plain collection, or Milvus
+                cannot hold a carried column.
+        """
+        self.check_alias(alias)
+        version = self.next_name(alias)
+        schema = build_schema(contract, carried=carried)
+        # Milvus Lite forgets the description.
+        properties = (
+            {CONTRACT_PROPERTY: contract.model_dump_json()} if self._connection.embedded else {}
+        )
+
+        def create(client: MilvusClient) -> None:
+            # An earlier attempt may have succeeded without our hearing of it.
+            if not client.has_collection(version, timeout=self._connection.call_seconds):
+                client.create_collection(
+                    version,
+                    schema=schema,
+                    properties=properties,
+                    timeout=self._connection.call_seconds,
+                )
+
+        self._connection.call(create, doing=f"creating collection {version!r}")
+        with self._lock:
+            self._layouts[version] = CollectionLayout(
+                dimension=contract.dimension, carried=tuple(carried)
+            )
+        self.load(version)
+        return version
+
+    def next_name(self, alias: str) -> str:
+        """Return the name that the next version will have."""
+        numbers = [version_number(version) for version in self.list(alias)]
+        return f"{alias}_v{max(numbers, default=0) + 1}"
+
+    def check_alias(self, alias: str) -> None:
+        """Refuse a name that no collection of ours can have.
+
+        Raises:
+            ConfigurationError: It breaks Milvus' rules, or a plain collection bears it.
+        """
+        if not _ALIAS_NAME.fullmatch(alias) or len(alias) > _MAX_NAME_LENGTH:
+            raise ConfigurationError(
+                f"{alias!r} cannot be a collection's name",
+                remedy="Use letters, digits and underscores, not a digit first, at most "
+                f"{_MAX_NAME_LENGTH} characters.",
+            )
+        if _VERSION_NAME.fullmatch(alias):
+            raise ConfigurationError(
+                f"{alias!r} looks like a version of {alias_of(alias)!r}",
+                remedy="Leave out `_v` and the number at the end.",
+            )
+        if self.live(alias) is None and self.exists(alias):
+            raise ConfigurationError(
+                f"{alias!r} is a plain collection; embed-index keeps versions behind an alias",
+                remedy="Choose another name, or rename that collection in Milvus.",
+            )
+
+    def live(self, alias: str) -> str | None:
+        """Return the version behind an alias, None where there is no such alias."""
+
+        def describe(client: MilvusClient) -> str | None:
+            return self._live(client, alias)
+
+        return self._connection.call(describe, doing=f"reading alias {alias!r}")
+
+    def list(self, alias: str) -> list[str]:
+        """Return the names of all versions, the oldest first, finished and half-built alike."""
+
+        def list_all(client: MilvusClient) -> list[str]:
+            return list(client.list_collections(timeout=self._connection.call_seconds))
+
+        names = self._connection.call(list_all, doing="listing collections")
+        return sorted((name for name in names if alias_of(name) == alias), key=version_number)
+
+    def exists(self, name: str) -> bool:
+        """Say whether a collection or an alias bears this name."""
+
+        def look(client: MilvusClient) -> bool:
+            return bool(client.has_collection(name, timeout=self._connection.call_seconds))
+
+        return self._connection.call(look, doing=f"looking for collection {name!r}")
+
+    def set_live(self, alias: str, *, version: str) -> None:
+        """Point the alias at a version, indexed and loaded first if a crash left it half-built.
+
+        Readers see the old version or the new one, never neither.
+
+        Raises:
+            ConfigurationError: The version is not one of the alias', or does not exist.
+        """
+        if alias_of(version) != alias or version not in self.list(alias):
+            raise ConfigurationError(
+                f"{version!r} is not a version of {alias!r}",
+                remedy="See `embed-index describe` for those that exist.",
+            )
+        self.check_alias(alias)
+        self.load(version)
+
+        def point(client: MilvusClient) -> None:
+            live = self._live(client, alias)
+            if live == version:
+                return
+            move = client.create_alias if live is None else client.alter_alias
+            move(version, alias, timeout=self._connection.call_seconds)
+
+        self._connection.call(point, doing=f"pointing alias {alias!r} at {version!r}")
+
+    def contract(self, version: str) -> CollectionContract:
+        """Read the contract that a version was made under.
+
+        Raises:
+            ConfigurationError: The collection does not exist or was made by something else.
+        """
+        return read_contract(self._describe(version), collection=version)
+
+    def carried(self, version: str) -> tuple[CarriedColumn, ...]:
+        """Read the carried columns of a version from its schema, in order."""
+        return self.layout(version).carried
+
+    def layout(self, version: str) -> CollectionLayout:
+        """Return width and carried columns of a version; asked of Milvus once."""
+        with self._lock:
+            known = self._layouts.get(version)
+        if known is None:
+            known = read_layout(self._describe(version), collection=version)
+            with self._lock:
+                self._layouts[version] = known
+        return known
+
+    def drop(self, version: str) -> None:
+        """Drop a version that no alias points at.
+
+        Raises:
+            ConfigurationError: It is not a version's name, is itself an alias (Milvus Lite would
+                drop what stands behind it), or is live.
+        """
+        if alias_of(version) is None:
+            raise ConfigurationError(
+                f"{version!r} is not a version and is not dropped",
+                remedy="Name a version, such as `docs_v1`.",
+            )
+
+        def drop(client: MilvusClient) -> str | None:
+            if not client.has_collection(version, timeout=self._connection.call_seconds):
+                return None
+            described = client.describe_collection(version, timeout=self._connection.call_seconds)
+            if described["collection_name"] != version:
+                return version
+            aliases = client.list_aliases(version, timeout=self._connection.call_seconds)["aliases"]
+            if aliases:
+                return str(aliases[0])
+            client.drop_collection(version, timeout=self._connection.call_seconds)
+            return None
+
+        in_the_way = self._connection.call(drop, doing=f"dropping collection {version!r}")
+        if in_the_way is not None:
+            raise ConfigurationError(
+                f"{version!r} is live behind the alias {in_the_way!r} and is not dropped",
+                remedy="Promote another version first.",
+            )
+        with self._lock:
+            self._layouts.pop(version, None)
+
+    def load(self, version: str) -> None:
+        """Make sure that a version has its indexes and is in memory."""
+        self._connection.call(
+            lambda client: load_collection(client, version),
+            doing=f"loading collection {version!r}",
+        )
+
+    def _describe(self, version: str) -> dict[str, Any]:
+        def describe(client: MilvusClient) -> dict[str, Any]:
+            return dict(client.describe_collection(version, timeout=self._connection.call_seconds))
+
+        return self._connection.call(describe, doing=f"describing collection {version!r}")
+
+    def _live(self, client: MilvusClient, alias: str) -> str | None:
+        try:
+            described = client.describe_alias(alias, timeout=self._connection.call_seconds)
+        except MilvusException as error:
+            if error.code in (ALIAS_NOT_FOUND, COLLECTION_NOT_FOUND):
+                return None
+            raise
+        return str(described["collection_name"])
+
+
+def alias_of(version: str) -> str | None:
+    """Return the alias that a version's name belongs to, None for other names."""
+    match = _VERSION_NAME.fullmatch(version)
+    return None if match is None else match["alias"]
+
+
+def version_number(version: str) -> int:
+    """Return the number in a version's name."""
+    match = _VERSION_NAME.fullmatch(version)
+    if match is None:
+        raise ValueError(f"{version!r} is not a version's name")
+    return int(match["number"])
+
+
+def load_collection(client: MilvusClient, collection: str) -> None:
+    """Create the indexes that are missing, as after a crash, and load."""
+    indexed = client.list_indexes(collection, timeout=_METADATA_SECONDS)
+    if "embedding" not in indexed:
+        _create_index(client, collection, "embedding", "AUTOINDEX", metric_type="COSINE")
+    if "doc_id" not in indexed:
+        _create_text_index(client, collection, "doc_id")
+    client.load_collection(collection, timeout=_LOAD_SECONDS)
+
+
+def _create_text_index(client: MilvusClient, collection: str, field: str) -> None:
+    *preferred, last = _SCALAR_INDEXES
+    for index_type in preferred:
+        try:
+            return _create_index(client, collection, field, index_type)
+        except MilvusException as error:
+            if error.code != INVALID_PARAMETER:
+                raise
+    return _create_index(client, collection, field, last)
+
+
+def _create_index(
+    client: MilvusClient, collection: str, field: str, index_type: str, **parameters: str
+) -> None:
+    wanted = client.prepare_index_params()
+    wanted.add_index(field, index_type=index_type, index_name=field, **parameters)
+    client.create_index(collection, wanted, timeout=_LOAD_SECONDS)
