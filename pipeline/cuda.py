@@ -1,0 +1,56 @@
+"""Which NVIDIA GPUs this process may use, asked of the driver: torch stays out of our process."""
+
+import ctypes
+from dataclasses import dataclass
+
+_COMPUTE_CAPABILITY_MAJOR = 75
+_COMPUTE_CAPABILITY_MINOR = 76
+_MAX_NAME_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as `CUDA_VISIBLE_DEVICES` leaves it to us."""
+
+    index: int
+    """Position among the visible GPUs."""
+    name: str
+    compute_capability: tuple[int, int]
+    """(9, 0) is Hopper."""
+    memory_bytes: int
+
+
+def visible_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that the CUDA driver shows; empty without driver or GPU."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    return tuple(_gpu(driver, index) for index in range(count.value))
+
+
+def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
+    device = ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    name = ctypes.create_string_buffer(_MAX_NAME_BYTES)
+    driver.cuDeviceGetName(name, _MAX_NAME_BYTES, device)
+    memory = ctypes.c_size_t()
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(
+        index=index,
+        name=name.value.decode(errors="replace"),
+        compute_capability=(
+            _attribute(driver, _COMPUTE_CAPABILITY_MAJOR, device=device),
+            _attribute(driver, _COMPUTE_CAPABILITY_MINOR, device=device),
+        ),
+        memory_bytes=memory.value,
+    )
+
+
+def _attribute(driver: ctypes.CDLL, attribute: int, *, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+    return value.value

@@ -1,0 +1,271 @@
+"""Token ids in, unit vectors out, over HTTP to an embedding server.
+
+What the server answers decides what becomes of a request:
+
+    200 with usable vectors                    returned
+    200 with a malformed reply                 sent again a few times, then ServerError
+    200 with NaN or zero vectors               sent again a few times, then RequestRefusedError
+    400, 413, 422                              RequestRefusedError: one of the inputs is at fault
+    401, 403, redirects, other 4xx             ServerError at once
+    408, 429, 5xx, no connection, no answer    sent again until the policy gives up: ServerError
+
+Replies of a server that refuses repeat the input, so nothing of their text is kept.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn, Self
+
+import httpx
+import numpy as np
+
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.retries import RetryPolicy
+from embed_index.pipeline.vectors import (
+    MalformedReplyError,
+    UnusableVectorError,
+    decode_reply,
+    encode_request,
+)
+from embed_index.schemas.errors import ServerError
+from embed_index.schemas.records import TokenIds, Vectors
+
+_DEFAULT_RETRY = RetryPolicy()
+_MAX_BAD_REPLIES = 3
+_REFUSED = frozenset({400, 413, 422})
+_KEY_REFUSED = frozenset({401, 403})
+_TRY_AGAIN = frozenset({408, 429})
+_DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+
+
+class RequestRefusedError(Exception):
+    """One of the inputs of a request cannot be embedded; the others may well be."""
+
+    def __init__(self, reason: str, *, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        """A stable short code."""
+        self.detail = detail
+        """In words, without the input."""
+
+
+class _TransientError(Exception):
+    """The request may succeed when it is sent again."""
+
+    def __init__(self, reason: str, *, dropped: bool = False, wait_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.dropped = dropped
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLimits:
+    """What may be sent, and how long an answer may take."""
+
+    vocab_size: int
+    """SGLang dies of an id at or above it."""
+    max_tokens: int
+    """Per input; SGLang hangs on an input longer than its pool."""
+    answer_seconds: float = 60.0
+    """For an empty server; the tokens in flight come on top."""
+    min_tokens_per_second: float = 20.0
+    """Slowest server to wait for: a 0.6B model on a laptop."""
+
+
+class EmbeddingClient:
+    """One keep-alive connection pool to one server; safe to share between tasks."""
+
+    def __init__(
+        self,
+        endpoint: EmbeddingEndpoint,
+        *,
+        limits: ClientLimits,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        server_cuts: bool = True,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Prepare the pool; nothing is sent yet.
+
+        Args:
+            endpoint: The server.
+            limits: What may be sent, and how long an answer may take.
+            retry: When to give up on a server that fails.
+            server_cuts: Whether the server cuts vectors to the dimension asked for; otherwise they
+                are cut here.
+            sleep: Waits between attempts.
+        """
+        self._endpoint = endpoint
+        self._limits = limits
+        self._retry = retry
+        self._server_cuts = server_cuts
+        self._sleep = sleep
+        self._http = endpoint.http_client()
+        self._headers = {**endpoint.bearer(), "Content-Type": "application/json"}
+        self._tokens_in_flight = 0
+
+    def __repr__(self) -> str:
+        return f"EmbeddingClient({self._endpoint.url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        """Return unit vectors of shape (number of inputs, dimension), in the inputs' order.
+
+        Args:
+            token_ids: One array per input, instruction and end token included.
+            dimension: Width of the vectors.
+
+        Raises:
+            RequestRefusedError: An input is unusable, here or in the server's judgement.
+            ServerError: The server cannot be used, or does not recover in time.
+        """
+        inputs = [np.ascontiguousarray(ids, dtype=np.int32) for ids in token_ids]
+        if not inputs:
+            return np.empty((0, dimension), dtype=np.float32)
+        for ids in inputs:
+            self._check(ids)
+        num_tokens = sum(ids.size for ids in inputs)
+        body = encode_request(
+            inputs,
+            model=self._endpoint.model,
+            dimension=dimension if self._server_cuts else None,
+        )
+        self._tokens_in_flight += num_tokens
+        try:
+            return await self._embed_body(body, num_vectors=len(inputs), dimension=dimension)
+        finally:
+            self._tokens_in_flight -= num_tokens
+
+    def _check(self, ids: TokenIds) -> None:
+        """Keep from the server what would kill or hang it."""
+        limits = self._limits
+        if ids.ndim != 1 or ids.size == 0:
+            raise RequestRefusedError("no_tokens", detail="the input has no tokens")
+        if ids.size > limits.max_tokens:
+            raise RequestRefusedError(
+                "too_many_tokens", detail=f"{ids.size} tokens, more than {limits.max_tokens}"
+            )
+        # Seen as unsigned, a negative id is above every vocabulary.
+        if ids.view(np.uint32).max() >= limits.vocab_size:
+            raise RequestRefusedError(
+                "token_out_of_range", detail="a token id is outside the model's vocabulary"
+            )
+
+    async def _embed_body(self, body: bytes, *, num_vectors: int, dimension: int) -> Vectors:
+        failures = _Failures(self._endpoint.url, policy=self._retry, sleep=self._sleep)
+        num_bad_replies = 0
+        while True:
+            try:
+                reply = await self._post(body)
+                return decode_reply(
+                    reply, num_vectors=num_vectors, dimension=dimension, cut=not self._server_cuts
+                )
+            except _TransientError as failure:
+                await failures.wait(failure)
+            except (MalformedReplyError, UnusableVectorError) as error:
+                num_bad_replies += 1
+                if num_bad_replies >= _MAX_BAD_REPLIES:
+                    self._give_up_on_replies(error)
+
+    async def _post(self, body: bytes) -> bytes:
+        limits = self._limits
+        seconds = limits.answer_seconds + self._tokens_in_flight / limits.min_tokens_per_second
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._http.post(
+                    "/v1/embeddings", content=body, headers=self._headers
+                )
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise _TransientError(f"no answer within {seconds:.0f} s") from error
+        except _DROPPED as error:
+            raise _TransientError("the connection was dropped", dropped=True) from error
+        except httpx.TransportError as error:
+            raise _TransientError(f"no connection ({error})") from error
+        if response.status_code != httpx.codes.OK:
+            self._raise_for_status(response)
+        return response.content
+
+    def _raise_for_status(self, response: httpx.Response) -> NoReturn:
+        status = response.status_code
+        if status in _REFUSED:
+            raise RequestRefusedError(
+                f"refused_{status}", detail=f"the embedding server answered with status {status}"
+            )
+        if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _TransientError(
+                f"status {status}", wait_seconds=_retry_after_seconds(response.headers)
+            )
+        url = self._endpoint.url
+        if status in _KEY_REFUSED:
+            raise ServerError(
+                f"The embedding server at {url} refused the key (status {status}).",
+                remedy="Check that EMBEDDING_API_KEY is this server's key.",
+            )
+        raise ServerError(
+            f"The embedding server at {url} answered /v1/embeddings with status {status}.",
+            remedy="Check that the address is that of an OpenAI-compatible embeddings server.",
+        )
+
+    def _give_up_on_replies(self, error: MalformedReplyError | UnusableVectorError) -> NoReturn:
+        if isinstance(error, UnusableVectorError):
+            raise RequestRefusedError("unusable_vector", detail=str(error)) from error
+        raise ServerError(
+            f"The embedding server at {self._endpoint.url} keeps answering wrongly: {error}.",
+            remedy="Check that it serves the model and dimension of the job.",
+        ) from error
+
+
+class _Failures:
+    """The failures of one request: waits before the next attempt, or gives up."""
+
+    def __init__(
+        self, url: str, *, policy: RetryPolicy, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._url = url
+        self._policy = policy
+        self._sleep = sleep
+        self._count = 0
+        self._began = 0.0
+
+    async def wait(self, failure: _TransientError) -> None:
+        """Wait as the policy says; raise ServerError where it gives up."""
+        self._count += 1
+        now = time.monotonic()
+        if self._count == 1:
+            self._began = now
+            if failure.dropped:
+                # Most likely an idle connection that the server closed: a fresh one will do.
+                return
+        ceiling = self._policy.ceiling_seconds(self._count)
+        delay = max(failure.wait_seconds, random.uniform(0.0, ceiling))  # noqa: S311
+        failing = now - self._began
+        if self._policy.gives_up(self._count, seconds_failing=failing, delay_seconds=delay):
+            raise ServerError(
+                f"The embedding server at {self._url} failed {self._count} times "
+                f"in {failing:.0f} s; last: {failure}.",
+                remedy="Check the server and its log, then run again: nothing done is lost.",
+            ) from failure
+        await self._sleep(delay)
+
+
+def _retry_after_seconds(headers: httpx.Headers) -> float:
+    """Return the wait that the server asks for; a date instead of seconds is ignored."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else 0.0

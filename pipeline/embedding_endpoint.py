@@ -1,0 +1,82 @@
+"""Where an embedding server answers, and the key it asks for."""
+
+import re
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from embed_index.schemas.errors import ConfigurationError
+
+_CONNECT_SECONDS = 10.0
+_KEEP_ALIVE_SECONDS = 4.0
+"""Below the 5 s after which a stock SGLang closes an idle connection."""
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingEndpoint:
+    """An OpenAI-compatible embeddings server, ours or somebody else's."""
+
+    url: str
+    """Base address without `/v1` and without a slash at the end."""
+    key: SecretStr
+    model: str
+    """Name sent with each request; SGLang serves one model and ignores it."""
+
+    @classmethod
+    def from_settings(cls, url: str, *, key: SecretStr, model: str) -> "EmbeddingEndpoint":
+        """Check the settings and return the endpoint; `url` may end in `/v1`.
+
+        Raises:
+            ConfigurationError: The address or the key is unusable. The key is not repeated.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "The embedding server's address is not an http or https address.",
+                remedy="Give it as https://host:port or https://host:port/v1.",
+            )
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ConfigurationError(
+                "The embedding server's address holds credentials or a query.",
+                remedy="Give the key in EMBEDDING_API_KEY and the bare address.",
+            )
+        if not _HEADER_SAFE.fullmatch(key.get_secret_value()):
+            raise ConfigurationError(
+                "The embedding server's key is empty, or has spaces or non-ASCII characters.",
+                remedy="Set EMBEDDING_API_KEY to the server's key.",
+            )
+        return cls(url=url.rstrip("/").removesuffix("/v1").rstrip("/"), key=key, model=model)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this host."""
+        return urlsplit(self.url).hostname in _LOOPBACK_HOSTS
+
+    def bearer(self) -> dict[str, str]:
+        """Return the header that presents the key."""
+        return {"Authorization": f"Bearer {self.key.get_secret_value()}"}
+
+    def http_client(self) -> httpx.AsyncClient:
+        """Return a client for the base address, without the key.
+
+        Connections are kept alive; certificates are checked against the system's own authorities.
+        Only connecting has a time limit: who sends a request knows how long its answer may take.
+        """
+        return httpx.AsyncClient(
+            base_url=self.url,
+            # A proxy named in the environment cannot reach our loopback address.
+            trust_env=not self.is_loopback,
+            verify=ssl.create_default_context(),
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=None,
+                keepalive_expiry=_KEEP_ALIVE_SECONDS,
+            ),
+            headers={"Accept-Encoding": "identity"},
+        )

@@ -1,0 +1,311 @@
+"""A local, authenticated SGLang server whose life is bound to ours.
+
+The server runs in a process group of its own, led by a guard (`sglang_child`). The group ends when
+it is stopped, when the block that started it is left in whatever way, when the SGLang process ends,
+and when our own process dies: the guard holds the other end of a pipe that only we keep open.
+"""
+
+import asyncio
+import contextlib
+import math
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NoReturn, Self
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.process_group import kill_group, living_members, wait_until_empty
+from embed_index.pipeline.server_access import ServerAccess, check_access
+from embed_index.pipeline.server_preflight import (
+    LOOPBACK,
+    check_installed,
+    check_model,
+    check_port,
+    free_port,
+    open_log,
+)
+from embed_index.pipeline.sglang_launch import ServerProfile, child_environment, sglang_flags
+from embed_index.schemas.errors import ServerError
+
+_CHILD_MODULE = "embed_index.pipeline.sglang_child"
+_POLL_SECONDS = 0.1
+_KILL_SECONDS = 30.0
+_PROBE_SECONDS = 5.0
+_FIRST_ANSWER_SECONDS = 300.0
+"""A GPU server may compile kernels for its first request."""
+_TAIL_LINES = 20
+_TAIL_BYTES = 65_536
+
+
+class ManagedServer:
+    """One SGLang server on this host; `async with` starts it and leaves nothing behind.
+
+    async with ManagedServer(profile, log_folder=folder) as server:
+        ...  # whatever can be done while the model loads
+        access = await server.wait_ready()
+    """
+
+    def __init__(
+        self,
+        profile: ServerProfile,
+        *,
+        log_folder: Path,
+        port: int | None = None,
+        gpu: int | None = None,
+        key: SecretStr | None = None,
+        start_seconds: float = 1_800.0,
+        grace_seconds: float = 15.0,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Choose port and key; nothing is started yet.
+
+        Args:
+            profile: What is served, and on what.
+            log_folder: Gets the server's log; created where it is missing.
+            port: Loopback port; None takes a free one.
+            gpu: Position among the visible GPUs, for one server a GPU; None leaves it to SGLang.
+            key: What the server asks for; None draws a random one.
+            start_seconds: Longest wait for readiness; a model's first download counts.
+            grace_seconds: From SIGTERM to SIGKILL.
+            environ: Where the server's environment is taken from.
+        """
+        self._profile = profile
+        self._port = port if port is not None else free_port()
+        self._gpu = gpu
+        self._start_seconds = start_seconds
+        self._grace_seconds = grace_seconds
+        self._environ = environ
+        name = "embedding-server" if gpu is None else f"embedding-server-{gpu}"
+        self.log_path = log_folder / f"{name}.log"
+        self.endpoint = EmbeddingEndpoint.from_settings(
+            f"http://{LOOPBACK}:{self._port}",
+            key=key if key is not None else SecretStr(secrets.token_urlsafe(32)),
+            model=profile.model,
+        )
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._gone = False
+
+    def __repr__(self) -> str:
+        return f"ManagedServer({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """Base address, without `/v1`."""
+        return self.endpoint.url
+
+    @property
+    def key(self) -> SecretStr:
+        """What the server asks for."""
+        return self.endpoint.key
+
+    @property
+    def process_group(self) -> int | None:
+        """Id of the server's process group; None before the start."""
+        return self._guard.pid if self._guard else None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def start(self) -> None:
+        """Launch the server and return at once; it is not ready yet.
+
+        Raises:
+            ConfigurationError: Model folder, port or a flag is unusable; nothing was started.
+            ServerError: The process cannot be started.
+        """
+        if self._guard is not None:
+            raise RuntimeError("a managed server starts once")
+        flags = sglang_flags(self._profile, port=self._port)
+        local_model = check_model(self._profile.model)
+        check_installed()
+        check_port(self._port)
+        environment = child_environment(
+            self._environ, device=self._profile.device, local_model=local_model, gpu=self._gpu
+        )
+        log = open_log(self.log_path)
+        try:
+            # Should an exception strike between here and the assignment, the pipe is closed with
+            # the object, and the guard ends the group.
+            self._guard = subprocess.Popen(
+                [sys.executable, "-P", "-m", _CHILD_MODULE, *flags],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise ServerError(f"The embedding server cannot be started: {error}.") from error
+        finally:
+            os.close(log)
+        # A guard that has already ended is found by whoever waits for readiness.
+        with contextlib.suppress(BrokenPipeError):
+            line = f"{os.getpid()} {self.key.get_secret_value()}\n"
+            self._lifeline().write(line.encode("ascii"))
+
+    async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
+        """Wait until the server embeds, and check it; on failure or cancellation it is ended.
+
+        Args:
+            dimension: Width that the job wants; None accepts any.
+
+        Raises:
+            ConfigurationError: Its vectors are narrower than `dimension`.
+            ServerError: It ended, did not get ready in time, or failed a check. The message holds
+                the log's last lines.
+        """
+        try:
+            async with asyncio.timeout(self._start_seconds):
+                await self._wait_for_answer()
+                access = await self._checked_access(dimension=dimension)
+                await self._check_pool()
+        except TimeoutError as error:
+            self.kill()
+            raise ServerError(
+                f"The embedding server was not ready after {self._start_seconds:.0f} s.\n"
+                f"{self._last_lines()}",
+                remedy=f"Allow it more time, or see its log {self.log_path}.",
+            ) from error
+        except BaseException:
+            self.kill()
+            raise
+        return access
+
+    async def watch(self) -> NoReturn:
+        """Wait until the server ends unasked, and raise; for a task beside those that use it.
+
+        Raises:
+            ServerError: The server ended. The message holds the log's last lines.
+        """
+        await _until(lambda: not self.is_alive() and not self._stopping)
+        self._raise_ended("ended unexpectedly")
+
+    def is_alive(self) -> bool:
+        """Tell whether the server runs, ready or not."""
+        return self._guard is not None and self._guard.poll() is None
+
+    def log_tail(self, num_lines: int = _TAIL_LINES) -> list[str]:
+        """Return the last lines of the server's log, which never holds the key."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = log.read().decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.splitlines() if line.strip()][-num_lines:]
+
+    async def stop(self) -> None:
+        """End the server: SIGTERM, a grace period, SIGKILL; return when nothing of it runs."""
+        self._stopping = True
+        if self._guard is None or self._gone:
+            return
+        try:
+            if self.is_alive():
+                self._guard.send_signal(signal.SIGTERM)
+                await _until(lambda: not self.is_alive(), seconds=self._grace_seconds)
+            group = self._guard.pid
+            kill_group(group)
+            await _until(lambda: not living_members(group), seconds=_KILL_SECONDS)
+        finally:
+            # Cancelled, we no longer wait politely.
+            self.kill()
+
+    def kill(self) -> None:
+        """End the server's whole process group at once, and wait for it; idempotent."""
+        self._stopping = True
+        if self._guard is None or self._gone:
+            return
+        kill_group(self._guard.pid)
+        self._lifeline().close()
+        self._guard.wait()
+        # Once the group is empty its id may come to mean another one.
+        self._gone = wait_until_empty(self._guard.pid, timeout_seconds=_KILL_SECONDS)
+
+    def _lifeline(self) -> IO[bytes]:
+        if self._guard is None or self._guard.stdin is None:
+            raise RuntimeError("the managed server was not started")
+        return self._guard.stdin
+
+    async def _wait_for_answer(self) -> None:
+        """Poll a protected route with our key until it answers."""
+        async with self.endpoint.http_client() as http:
+            while True:
+                if not self.is_alive():
+                    self._raise_ended("ended while it was starting")
+                with contextlib.suppress(httpx.TransportError):
+                    response = await http.get(
+                        "/model_info", headers=self.endpoint.bearer(), timeout=_PROBE_SECONDS
+                    )
+                    if response.status_code == httpx.codes.OK:
+                        return
+                    raise ServerError(
+                        f"Another program answers on port {self._port}.",
+                        remedy="Choose another port, or none to take a free one.",
+                    )
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _checked_access(self, *, dimension: int | None) -> ServerAccess:
+        try:
+            return await check_access(
+                self.endpoint, dimension=dimension, answer_seconds=_FIRST_ANSWER_SECONDS
+            )
+        except ServerError:
+            if not self.is_alive():
+                self._raise_ended("ended while it was starting")
+            raise
+
+    async def _check_pool(self) -> None:
+        """Refuse a server on which a long input would hang for ever."""
+        async with self.endpoint.http_client() as http:
+            response = await http.get(
+                "/server_info", headers=self.endpoint.bearer(), timeout=_FIRST_ANSWER_SECONDS
+            )
+        pool = orjson.loads(response.content)["max_total_num_tokens"]
+        needed = self._profile.context_tokens
+        if pool < needed:
+            raise ServerError(
+                f"The embedding server holds {pool} tokens at once, and inputs need {needed}.",
+                remedy="Lower the job's max_tokens, or give the server more memory.",
+            )
+
+    def _raise_ended(self, how: str) -> NoReturn:
+        if self._guard is not None:
+            # The guard ends last, so that the log is complete; the rest of the group may linger.
+            wait_until_empty(self._guard.pid, timeout_seconds=_PROBE_SECONDS)
+        raise ServerError(
+            f"The embedding server {how}.\n{self._last_lines()}",
+            remedy=f"See its whole log: {self.log_path}",
+        )
+
+    def _last_lines(self) -> str:
+        return "\n".join(["Its last log lines:", *self.log_tail()])
+
+
+async def _until(condition: Callable[[], bool], *, seconds: float | None = None) -> None:
+    """Wait until the condition holds or the time is over; None waits for ever."""
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    while True:
+        if condition() or time.monotonic() > deadline:
+            return
+        await asyncio.sleep(_POLL_SECONDS)

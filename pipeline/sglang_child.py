@@ -1,0 +1,145 @@
+"""The server's own process: `python -m embed_index.pipeline.sglang_child [SGLang's flags]`.
+
+Two processes come of it. The first, a guard of a few megabytes, leads the process group, forks the
+second, which becomes SGLang, and stays. It writes the log, without the key, and ends the whole
+group as soon as SGLang ends or our parent does, in whatever way: then the kernel closes standard
+input, unless a fork of our parent keeps it open, and the guard becomes an orphan. SGLang's own
+children are ended with it, also those that are still starting and would outlive it.
+
+Standard input: one line, our parent's process id and the key; then it stays open as a lifeline.
+Standard output: the log file.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from embed_index.pipeline.redaction import KeyRedactor
+
+_PR_SET_PDEATHSIG = 1
+_PIPE_BYTES = 65_536
+_MAX_LINE_BYTES = 4_096
+_CHECK_MILLISECONDS = 1_000
+_LOOPBACK = "127.0.0.1"
+
+
+def main() -> None:
+    """Read the key, fork SGLang, and guard it until it or our parent ends."""
+    line = _read_line(sys.stdin.fileno())
+    if line is None:
+        sys.exit("standard input ended before the key came")
+    parent, key = line.split(b" ", 1)
+    log_read, log_write = os.pipe()
+    ended_read, ended_write = os.pipe()
+    guard = os.getpid()
+    server = os.fork()
+    if server == 0:
+        os.close(log_read)
+        os.close(ended_read)
+        _enter_server(guard, log=log_write)
+        # `ended_write` stays open in this process alone: its closing tells the guard of our end.
+        run_sglang(sys.argv[1:], key=key.decode("ascii"))
+        return
+    os.close(log_write)
+    os.close(ended_write)
+    redactor = KeyRedactor(key)
+    _guard(server, parent=int(parent), ended=ended_read, log=log_read, redactor=redactor)
+
+
+def run_sglang(flags: Sequence[str], *, key: str) -> None:
+    """Serve until SIGTERM; the key never enters the command line that SGLang keeps and shows."""
+    from sglang.srt.plugins import load_plugins
+
+    load_plugins()
+    from sglang.srt.entrypoints.http_server import launch_server
+    from sglang.srt.server_args import prepare_server_args
+    from sglang.srt.utils import kill_process_tree
+
+    server_args = prepare_server_args(list(flags))
+    if server_args.host != _LOOPBACK or server_args.api_key or server_args.admin_api_key:
+        sys.exit("the flags set another address or a key; both are the launcher's")
+    server_args.api_key = key
+    # Newer versions resolve the arguments, and seal them, in a step of their own.
+    if hasattr(server_args, "resolve_once"):
+        server_args.resolve_once()
+    try:
+        launch_server(server_args)
+    finally:
+        kill_process_tree(os.getpid(), include_parent=False)
+
+
+def _read_line(stdin: int) -> bytes | None:
+    """Read one line byte by byte, so that nothing after it is taken from the pipe."""
+    line = bytearray()
+    while len(line) < _MAX_LINE_BYTES and (byte := os.read(stdin, 1)):
+        if byte == b"\n":
+            return bytes(line)
+        line += byte
+    return None
+
+
+def _enter_server(guard: int, *, log: int) -> None:
+    """Turn the forked process into SGLang's: dies with the guard, logs to it, reads nothing."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != guard:
+        os._exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    os.close(nothing)
+    os.close(log)
+
+
+def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedactor) -> NoReturn:
+    """Write the log until SGLang or our parent ends, then end the whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _forward(server))
+    lifeline, output = sys.stdin.fileno(), sys.stdout.fileno()
+    poller = select.poll()
+    for descriptor in (lifeline, ended, log):
+        poller.register(descriptor, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poller.poll(_CHECK_MILLISECONDS)}
+        closed = lifeline in ready and not os.read(lifeline, _PIPE_BYTES)
+        if closed or os.getppid() != parent:
+            break
+        if log in ready:
+            if piece := os.read(log, _PIPE_BYTES):
+                _write(output, redactor.feed(piece))
+            else:
+                poller.unregister(log)
+        elif ended in ready:
+            # Only once the log has run dry: its last lines say why the server ended.
+            _write(output, redactor.flush() + _describe_end(server))
+            break
+    os.killpg(0, signal.SIGKILL)
+    raise AssertionError("unreachable: SIGKILL ends the guard too")
+
+
+def _forward(server: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(server, signal.SIGTERM)
+
+
+def _describe_end(server: int) -> bytes:
+    _, status = os.waitpid(server, 0)
+    code = os.waitstatus_to_exitcode(status)
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"SGLang's main process ended: {how}\n".encode()
+
+
+def _write(output: int, piece: bytes) -> None:
+    # A full disk must not end a night's run.
+    with contextlib.suppress(OSError):
+        os.write(output, piece)
+
+
+if __name__ == "__main__":
+    main()

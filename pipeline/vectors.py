@@ -1,0 +1,133 @@
+"""Vectors as they come from an embedding server: decoding, checks, normalisation. No I/O."""
+
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from embed_index.schemas.records import TokenIds, Vectors
+
+_FLOAT_BYTES = 4
+_MIN_NORM = 1e-12
+
+
+class MalformedReplyError(Exception):
+    """A reply is not what was asked for: not JSON, wrong count, wrong order or wrong width."""
+
+
+class UnusableVectorError(Exception):
+    """A reply is well formed, and holds NaN, infinity or a vector of length zero."""
+
+
+def encode_request(token_ids: Sequence[TokenIds], *, model: str, dimension: int | None) -> bytes:
+    """Return the JSON body that asks for the vectors of token id lists, in base64.
+
+    Args:
+        token_ids: One array per input, in order.
+        model: Name of the model; servers of one model ignore it.
+        dimension: Width to ask for; None asks for the model's own.
+    """
+    request: dict[str, Any] = {
+        "input": list(token_ids),
+        "model": model,
+        "encoding_format": "base64",
+    }
+    if dimension is not None:
+        request["dimensions"] = dimension
+    return orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def decode_reply(body: bytes, *, num_vectors: int, dimension: int, cut: bool = False) -> Vectors:
+    """Return the vectors of an OpenAI embeddings reply in the order of the request.
+
+    Vectors are unit length: servers normalise in the model's precision, so that norms are off by up
+    to 3e-3 in bfloat16.
+
+    Args:
+        body: The reply's JSON. Vectors are base64 of little-endian float32, or lists of numbers.
+        num_vectors: How many inputs the request had.
+        dimension: Width of the result.
+        cut: Whether a wider vector is cut to `dimension`, for servers that cannot cut.
+
+    Returns:
+        Array of shape (num_vectors, dimension).
+
+    Raises:
+        MalformedReplyError: The reply is not what was asked for.
+        UnusableVectorError: A vector cannot be normalised.
+    """
+    entries = _entries(body)
+    if len(entries) != num_vectors:
+        raise MalformedReplyError(f"{len(entries)} vectors for {num_vectors} inputs")
+    vectors = np.empty((num_vectors, dimension), dtype=np.float32)
+    seen = bytearray(num_vectors)
+    for entry in entries:
+        index, vector = _decode_entry(entry)
+        if not 0 <= index < num_vectors or seen[index]:
+            raise MalformedReplyError(f"index {index} is out of range or given twice")
+        if vector.size != dimension and not (cut and vector.size > dimension):
+            raise MalformedReplyError(f"a vector of width {vector.size} instead of {dimension}")
+        seen[index] = 1
+        vectors[index] = vector[:dimension]
+    return normalise(vectors)
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Return the rows at unit length, in float32.
+
+    Raises:
+        UnusableVectorError: A row holds NaN or infinity, or its length is zero.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    # A NaN norm fails the comparison too, and one NaN or infinity in a row reaches its norm.
+    usable = (norms > _MIN_NORM) & (norms < np.inf)
+    if not usable.all():
+        rows = np.flatnonzero(~usable)
+        raise UnusableVectorError(
+            f"{rows.size} of {norms.size} vectors hold NaN or infinity, or have length zero"
+        )
+    unit: Vectors = (vectors / norms[:, None]).astype(np.float32)
+    return unit
+
+
+def reply_width(body: bytes) -> int:
+    """Return the width of the first vector of a reply, whatever its values.
+
+    Raises:
+        MalformedReplyError: The reply is not an embeddings reply.
+    """
+    entries = _entries(body)
+    if not entries:
+        raise MalformedReplyError("no vectors")
+    return int(_decode_entry(entries[0])[1].size)
+
+
+def _entries(body: bytes) -> list[Any]:
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedReplyError("the reply is not JSON") from error
+    entries = reply.get("data") if isinstance(reply, dict) else None
+    if not isinstance(entries, list):
+        raise MalformedReplyError("the reply has no list `data`")
+    return entries
+
+
+def _decode_entry(entry: Any) -> tuple[int, Vectors]:
+    """Return index and vector, of shape (width,)."""
+    try:
+        index, embedding = int(entry["index"]), entry["embedding"]
+        if isinstance(embedding, str):
+            raw = binascii.a2b_base64(embedding, strict_mode=True)
+            if len(raw) % _FLOAT_BYTES:
+                raise MalformedReplyError("a vector is not a whole number of float32 values")
+            return index, np.frombuffer(raw, dtype="<f4")
+        vector = np.asarray(embedding, dtype=np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        # binascii.Error is a ValueError.
+        raise MalformedReplyError("a vector is missing or not decodable") from error
+    if vector.ndim != 1:
+        raise MalformedReplyError("a vector is not a flat list of numbers")
+    return index, vector

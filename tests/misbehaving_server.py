@@ -1,0 +1,142 @@
+"""A loopback embeddings server that does as it is told, wrongly if need be."""
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+
+KEY = "test-key-8d1f0c2b7a"
+WIDTH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    method: str
+    route: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    status: int = 200
+    body: bytes = b"{}"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Close the connection without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Never answer."""
+
+
+Behaviour: TypeAlias = Callable[[Request], "Answer | Drop | Hang"]
+
+
+def vector_of(token_ids: Sequence[int], width: int = WIDTH) -> list[float]:
+    """A vector that tells inputs apart, not normalised."""
+    generator = np.random.default_rng(list(token_ids))
+    return [float(x) for x in generator.normal(size=width).astype(np.float32) * 3]
+
+
+def in_base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+
+
+def reply(vectors: Sequence[Any]) -> Answer:
+    data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+    return Answer(body=orjson.dumps({"data": data}))
+
+
+def embeds(request: Request) -> Answer:
+    """What a good server does: cut, and answer in base64."""
+    width = request.body.get("dimensions", WIDTH)
+    return reply([in_base64(vector_of(ids)[:width]) for ids in request.body["input"]])
+
+
+def says(status: int, **headers: str) -> Behaviour:
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return lambda _: Answer(status=status, body=b'{"message":"no"}', headers=named)
+
+
+def drops(_: Request) -> Drop:
+    return Drop()
+
+
+def hangs(_: Request) -> Hang:
+    return Hang()
+
+
+@dataclass(slots=True)
+class MisbehavingServer:
+    """Follows its script, one behaviour a request, and then `always`."""
+
+    script: deque[Behaviour] = field(default_factory=deque)
+    always: Behaviour = embeds
+    requests: list[Request] = field(default_factory=list)
+    got_request: asyncio.Event = field(default_factory=asyncio.Event)
+    num_connections: int = 0
+    url: str = ""
+
+    async def serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.num_connections += 1
+        try:
+            while (request := await _read(reader)) is not None:
+                self.requests.append(request)
+                self.got_request.set()
+                behaviour = self.script.popleft() if self.script else self.always
+                answer = behaviour(request)
+                if isinstance(answer, Drop):
+                    return
+                if isinstance(answer, Hang):
+                    await reader.read()
+                    return
+                writer.write(_render(answer))
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def misbehaving_server(
+    *script: Behaviour, always: Behaviour = embeds
+) -> AsyncIterator[MisbehavingServer]:
+    server = MisbehavingServer(script=deque(script), always=always)
+    listener = await asyncio.start_server(server.serve_connection, "127.0.0.1", 0)
+    async with listener:
+        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield server
+
+
+async def _read(reader: asyncio.StreamReader) -> Request | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.decode().strip().split("\r\n")
+    method, route, _ = first.split(" ")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(
+        method=method, route=route, headers=headers, body=orjson.loads(body) if body else None
+    )
+
+
+def _render(answer: Answer) -> bytes:
+    headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {answer.status} Told\r\n{head}\r\n".encode() + answer.body
