@@ -75,7 +75,10 @@ def report(error: BaseException, invocation: Invocation) -> int:
     if invocation.log_json:
         text = _json_line(cause, message=message, remedy=remedy, code=code, trace=trace)
     else:
-        text = "\n".join(part for part in (trace.rstrip(), f"error: {message}", remedy) if part)
+        # A mail's reader sees the first line, and perhaps no other.
+        notes = getattr(cause, "__notes__", ())
+        parts = (f"error: {message}", remedy, *notes, trace.rstrip())
+        text = "\n".join(part for part in parts if part)
     click.echo(REDACTOR.scrub(text), err=True)
     return code
 
@@ -87,7 +90,7 @@ def _explain(cause: BaseException, code: int) -> tuple[str, str]:
         return "interrupted", "Give the same command again; a run continues where it stopped."
     return (
         f"{type(cause).__name__}: {cause}",
-        "This is a bug in embed-index; please report it together with the lines above.",
+        "This is a bug in embed-index; please report it together with the lines below.",
     )
 
 

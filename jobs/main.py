@@ -15,6 +15,11 @@ COMMANDS: Mapping[str, str] = {
     "run": "Embed a corpus and bring a collection in step with it.",
     "search": "Find the chunks nearest to a text.",
     "describe": "Show how a collection was made and what it holds.",
+    "status": "Show the last run, whether one is at work, and how fresh a collection is.",
+    "history": "List what the runs of a collection did.",
+    "promote": "Point a collection's name at one of its versions.",
+    "rollback": "Point a collection's name at the version before the live one.",
+    "gc": "Drop old versions of a collection; never the live one.",
     "serve": "Run only the authenticated embedding server.",
 }
 """Names and short helps, so that `--help` need not import the modules of the same names."""

@@ -13,7 +13,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _STORE = tuple(name for name in settings_of(["milvus"]) if name != "collection")
 _MODEL = ("model", "model_source", "revision", "dtype")
-_MANAGED_SERVER = ("server_port", "server_extra_args", "start_timeout_seconds", "gpus")
+_MANAGED_SERVER = ("server_port", "server_extra_args", "start_timeout_seconds", "gpus", "state_dir")
 _REMOTE_SERVER = ("server_url", "request_timeout_seconds")
 _TYPES: dict[str, "click.ParamType[Any]"] = {
     "integer": click.INT,
@@ -65,7 +65,17 @@ def search_options(command: Decorated) -> Decorated:
 
 def serve_options(command: Decorated) -> Decorated:
     """Add the settings of a server that runs by itself."""
-    return _add(command, (*_MODEL, *_MANAGED_SERVER))
+    return _add(command, (*_MODEL, "max_tokens", *_MANAGED_SERVER))
+
+
+def version_options(command: Decorated) -> Decorated:
+    """Add the settings with which a collection's versions are reached and its ledger is found."""
+    return _add(command, (*_STORE, "state_dir"))
+
+
+def ledger_options(command: Decorated) -> Decorated:
+    """Add the settings with which a collection's ledger is found."""
+    return _add(command, ("state_dir",))
 
 
 def job_file_option(command: Decorated) -> Decorated:

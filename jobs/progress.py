@@ -34,8 +34,16 @@ class Reporter(Protocol):
     def dead_letter(self, letter: DeadLetter) -> None:
         """Tell of a dead letter."""
 
-    def finished(self, summary: RunSummary) -> None:
-        """Give the closing summary."""
+    def notice(self, message: str) -> None:
+        """Tell of trouble that the run gets over by itself, such as a server started again."""
+
+    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:
+        """Give the closing summary.
+
+        Args:
+            summary: What the run did.
+            failure: What the run is about to raise, although it did all this.
+        """
 
     def close(self) -> None:
         """Leave the terminal as it was; also after a failure."""
@@ -57,12 +65,21 @@ class PlainReporter:
     def dead_letter(self, letter: DeadLetter) -> None:
         """Leave it to the summary."""
 
-    def finished(self, summary: RunSummary) -> None:
-        """Write the closing summary."""
-        self.close()
+    def notice(self, message: str) -> None:
+        """Write it as a line of its own."""
         if not self._quiet:
-            self._stream.write(summary.to_text() + "\n")
-            self._stream.flush()
+            tqdm.write(message, file=self._stream)
+
+    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:
+        """Write the closing summary; a failure carries it, so that its own line comes first."""
+        self.close()
+        if self._quiet:
+            return
+        if failure is not None:
+            failure.add_note(summary.to_text())
+            return
+        self._stream.write(summary.to_text() + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -158,7 +175,11 @@ class JsonReporter(PlainReporter):
         """Write a dead letter event, without the document's text."""
         self._event("dead_letter", asdict(letter) | {"source": str(letter.source)})
 
-    def finished(self, summary: RunSummary) -> None:
+    def notice(self, message: str) -> None:
+        """Write a notice event."""
+        self._event("notice", {"message": message})
+
+    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:  # noqa: ARG002
         """Write the summary, which is what the run results in."""
         _write_event(self._results, "summary", summary.to_dict())
 

@@ -3,6 +3,7 @@
 It is a cache of what Milvus holds. Losing it costs a rebuild, never a wrong collection.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -65,6 +66,19 @@ class Ledger:
                 )
         rows = self._file.query("SELECT id FROM versions WHERE name = ?", (version,))
         return DocumentLedger(self._file, version=version, version_id=rows[0][0])
+
+    def mark_live(self, version: str) -> None:
+        """Record that searches see a version, which a rebuild makes happen at its end only."""
+        with self._file.transaction() as connection:
+            connection.execute(
+                "UPDATE versions SET first_live_at = coalesce(first_live_at, ?) WHERE name = ?",
+                (datetime.now(UTC).isoformat(), version),
+            )
+
+    def once_live(self) -> set[str]:
+        """Return the versions that searches saw at some time; the others were never finished."""
+        rows = self._file.query("SELECT name FROM versions WHERE first_live_at IS NOT NULL")
+        return {name for (name,) in rows}
 
     def drop_version(self, version: str) -> None:
         """Remove a version with its documents and dead letters; an unknown one is no error."""

@@ -6,6 +6,7 @@ included, so that a run that dies in between leaves a document that no longer co
 even if the source returns to the older text.
 """
 
+import random
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -226,6 +227,38 @@ class DocumentLedger:
         """Count the documents from the index alone: fast, also for millions."""
         sql = "SELECT count(*) FROM documents WHERE version_id = ?"
         return int(self.file.query(sql, (self.version_id,))[0][0])
+
+    def sample(self, num_documents: int) -> list[LedgerEntry]:
+        """Return up to so many committed documents with chunks, drawn at random."""
+        ((first, last),) = self.file.query(
+            "SELECT min(id), max(id) FROM documents WHERE version_id = ?", (self.version_id,)
+        )
+        if first is None:
+            return []
+        condition = (
+            "d.id {} ? AND +d.version_id = ? AND d.doc_hash IS NOT NULL AND d.num_chunks > 0"
+        )
+        after, before = (
+            f"documents d WHERE {condition.format(sign)} ORDER BY d.id {order} LIMIT 1"
+            for sign, order in ((">=", "ASC"), ("<", "DESC"))
+        )
+        drawn = {}
+        for _ in range(num_documents):
+            place = random.randint(first, last)  # noqa: S311 - a sample, no secret
+            rows = self._select(after, place, self.version_id)
+            for row in rows or self._select(before, place, self.version_id):
+                drawn[row[0]] = LedgerEntry._make(row)
+        return list(drawn.values())
+
+    def count_absent_from(self, other: "DocumentLedger") -> int:
+        """Count the committed documents that another version has not committed."""
+        ((num_absent,),) = self.file.query(
+            "SELECT count(*) FROM documents d WHERE d.version_id = ? AND d.doc_hash IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM documents o WHERE o.version_id = ?"
+            " AND o.doc_id = d.doc_id AND o.doc_hash IS NOT NULL)",
+            (self.version_id, other.version_id),
+        )
+        return int(num_absent)
 
     def _touch(self, connection: sqlite3.Connection, doc_ids: Sequence[str]) -> list[int]:
         rows = [entry.row for entry in self.lookup(doc_ids) if entry is not None]

@@ -127,6 +127,10 @@ class RunHistory:
         """Return the newest run, or None before the first."""
         return next(self.latest(max_runs=1), None)
 
+    def last_success(self) -> RunRecord | None:
+        """Return the newest run that ended well, dead letters within what is allowed."""
+        return next(self._select("WHERE outcome = 'done' ORDER BY id DESC LIMIT ?", 1), None)
+
     def latest(self, *, max_runs: int = -1) -> Iterator[RunRecord]:
         """Yield runs, newest first; all of them by default."""
         return self._select("ORDER BY id DESC LIMIT ?", max_runs)

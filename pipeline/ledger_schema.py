@@ -95,6 +95,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _RUNS,
         _DEAD_LETTERS,
     ),
+    ("ALTER TABLE versions ADD COLUMN first_live_at TEXT",),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""
 

@@ -6,6 +6,7 @@ revision.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ MIN_DIMENSION = 32
 MAX_MODEL_TOKENS = 32_768
 
 _SAMPLED_BYTES = 1 << 20
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def find_model(
             revision=_fingerprint_folder(folder),
             hub_revision=None,
         )
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+    if not _HUB_ID.fullmatch(model):
         raise ConfigurationError(
             f"model: the folder {model!r} does not exist",
             remedy="Give a folder that holds config.json and tokenizer.json, or a hub id such as "
@@ -96,7 +98,9 @@ def check_dimension(dimension: int | None, model: ModelFiles) -> int:
     return dimension
 
 
-def _describe(name: str, folder: Path, *, location: str, revision: str, hub_revision: str | None) -> ModelFiles:
+def _describe(
+    name: str, folder: Path, *, location: str, revision: str, hub_revision: str | None
+) -> ModelFiles:
     config_file, tokenizer_file = folder / "config.json", folder / "tokenizer.json"
     for file in (config_file, tokenizer_file):
         if not file.is_file():

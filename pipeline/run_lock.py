@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Self
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
 _MAX_HOLDER_BYTES = 4096
+_PATIENCE_SECONDS = 0.1
+"""Whoever asks for the holder keeps the lock for a moment; that is not another run."""
+_POLL_SECONDS = 0.02
 _held: set["RunLock"] = set()
 
 
@@ -78,6 +82,7 @@ class RunLock:
                 os.close(descriptor)
 
     def _acquire(self) -> int:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             # Descriptors that Python opens are closed when a child executes a program.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -86,6 +91,9 @@ class RunLock:
             except BlockingIOError as error:
                 holder = _read_holder(descriptor)
                 os.close(descriptor)
+                if time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+                    continue
                 raise LockHeldError(
                     f"Another run works on this collection: {_words(holder)}.",
                     remedy=f"Wait for it to end; the lock is {self.path}.",
@@ -114,6 +122,21 @@ class RunLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def find_holder(path: Path) -> LockHolder | None:
+    """Return who holds the lock at this moment, None for nobody; creates nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _is_at(path: Path, *, descriptor: int) -> bool:

@@ -89,7 +89,7 @@ class Wiring(SimpleNamespace):
             raise self.failure
         return result
 
-    def run_job(self, *args: Any, **kwargs: Any) -> Any:
+    def run_index_job(self, *args: Any, **kwargs: Any) -> Any:
         return self.answer(None, *args, **kwargs)
 
     def search_collection(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,14 +98,15 @@ class Wiring(SimpleNamespace):
     def describe_collection(self, *args: Any, **kwargs: Any) -> Any:
         return self.answer(DESCRIPTION, *args, **kwargs)
 
-    def serve(self, *args: Any, **kwargs: Any) -> Any:
+    def serve_until_stopped(self, *args: Any, **kwargs: Any) -> Any:
         return self.answer(None, *args, **kwargs)
 
 
 @pytest.fixture
 def wiring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wiring:
     double = Wiring()
-    monkeypatch.setitem(sys.modules, "embed_index.jobs.wiring", double)
+    for module in ("index_job", "collection_search", "collection_description", "server_job"):
+        monkeypatch.setitem(sys.modules, f"embed_index.jobs.{module}", double)
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:
         if name.startswith(("EMBED", "MILVUS", "CREDENTIALS_DIRECTORY")):
@@ -172,7 +173,7 @@ def test_debug_shows_the_traceback_of_an_expected_failure(
     result = CliRunner().invoke(cli, [*arguments, *RUN], env=variables)
 
     assert "Traceback" in result.stderr
-    assert result.stderr.endswith("error: Milvus is away\nStart it.\n")
+    assert result.stderr.startswith("error: Milvus is away\nStart it.\n")
 
 
 def test_bug_shows_its_traceback_without_secrets(wiring: Wiring) -> None:
@@ -298,7 +299,7 @@ def test_search_prints_rank_score_document_span_source_and_snippet(wiring: Wirin
         "collection": "articles",
         "text": "how?",
         "limit": 3,
-        "filter": "product == 'x'",
+        "expression": "product == 'x'",
     }
 
 

@@ -27,6 +27,16 @@ def test_text_hash_tells_normalisation_forms_apart() -> None:
 
 
 def test_carried_values_are_told_apart_by_type_order_and_border() -> None:
-    variants: list[tuple[CarriedValue, ...]] = [("1",), (1,), (1.0,), (True,), ("1", ""), ("", "1"), ("a", "b"), ("ab", ""), ()]
+    variants: list[tuple[CarriedValue, ...]] = [
+        ("1",),
+        (1,),
+        (1.0,),
+        (True,),
+        ("1", ""),
+        ("", "1"),
+        ("a", "b"),
+        ("ab", ""),
+        (),
+    ]
 
     assert len({carried_hash(values) for values in variants}) == len(variants)

@@ -1,0 +1,44 @@
+"""What a collection is and holds, for `describe`."""
+
+from embed_index.jobs.collection_search import live_version
+from embed_index.jobs.places import ledger_path, open_job_store
+from embed_index.pipeline.ledger import Ledger
+from embed_index.schemas.description import CollectionDescription, VersionDescription
+from embed_index.schemas.settings import JobSettings
+
+
+def describe_collection(settings: JobSettings, *, collection: str) -> CollectionDescription:
+    """Return contract, versions and counts.
+
+    Raises:
+        ConfigurationError: The collection does not exist.
+        StoreError: Milvus cannot be used.
+    """
+    with open_job_store(settings) as store:
+        live = live_version(store, collection)
+        contract = store.versions.contract(live)
+        versions = tuple(
+            VersionDescription(name=name, live=name == live, num_chunks=store.reader.count(name))
+            for name in store.versions.list(collection)
+        )
+    return CollectionDescription(
+        collection=collection,
+        contract=contract,
+        versions=versions,
+        num_documents=_count_documents(
+            settings, collection=collection, version=live, collection_id=contract.collection_id
+        ),
+    )
+
+
+def _count_documents(
+    settings: JobSettings, *, collection: str, version: str, collection_id: str
+) -> int | None:
+    path = ledger_path(settings, collection)
+    if not path.exists():
+        return None
+    with Ledger(path) as ledger:
+        if ledger.versions().get(version) != collection_id:
+            return None
+        counts = ledger.documents(version, collection_id=collection_id).counts()
+    return counts.num_documents - counts.num_pending

@@ -1,0 +1,108 @@
+"""One search: the query embedded as the collection's contract says, then the nearest chunks."""
+
+import asyncio
+
+from embed_index.jobs.places import open_job_store
+from embed_index.jobs.server_choice import choose_service
+from embed_index.pipeline.conformance import (
+    MAX_CANARY_TOKENS,
+    check_canaries,
+    embed_canaries,
+)
+from embed_index.pipeline.embedding_service import EmbeddingRequest
+from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.model_files import ModelFiles, find_model, tokenizer_fingerprint
+from embed_index.pipeline.stored_chunks import SearchHit
+from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.errors import ConfigurationError, ContractError
+from embed_index.schemas.records import TokenIds, Vectors
+from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+
+
+def search_collection(
+    settings: JobSettings, *, collection: str, text: str, limit: int, expression: str
+) -> list[SearchHit]:
+    """Return the chunks nearest to a text, the nearest first.
+
+    Raises:
+        ConfigurationError: The collection does not exist, the filter is none, or the query is too
+            long.
+        ContractError: The model at hand is not the collection's.
+        UnavailableError: Milvus or the embedding server cannot be used.
+    """
+    with open_job_store(settings) as store:
+        version = live_version(store, collection)
+        contract = store.versions.contract(version)
+        model = _find_model(settings, contract=contract)
+        tokenizer = ModelTokenizer.load(model)
+        query = tokenizer.encode_for_model(contract.query_prompt + text)
+        if query.size > MAX_CONTEXT_TOKENS:
+            raise ConfigurationError(
+                f"the query has {query.size:,} tokens, and the model sees {MAX_CONTEXT_TOKENS:,}",
+                remedy="Search with a shorter text.",
+            )
+        vector = asyncio.run(
+            _embed_query(settings, query=query, model=model, tokenizer=tokenizer, contract=contract)
+        )
+        return store.reader.search(collection, vector, limit=limit, where=expression)
+
+
+def live_version(store: MilvusStore, collection: str) -> str:
+    """Return the version that searches of a collection see.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    version = store.versions.live(collection)
+    if version is None:
+        raise ConfigurationError(
+            f"there is no collection {collection!r} of embed-index in this Milvus",
+            remedy="Check the name, --milvus-uri and --milvus-db; `embed-index run` makes one.",
+        )
+    return version
+
+
+def _find_model(settings: JobSettings, *, contract: CollectionContract) -> ModelFiles:
+    """Return the collection's model; a folder must be named, a hub id the contract knows."""
+    named = "model" in settings.model_fields_set
+    model = find_model(
+        settings.model if named else contract.model,
+        source=settings.model_source,
+        revision=settings.revision if named else contract.model_revision,
+    )
+    if (
+        model.revision != contract.model_revision
+        or tokenizer_fingerprint(model) != contract.tokenizer_fingerprint
+    ):
+        raise ContractError(
+            f"{model.location} at {model.revision} is not the collection's model, which is"
+            f" {contract.model} at {contract.model_revision}",
+            remedy="Give the collection's own model with --model and --revision.",
+        )
+    return model
+
+
+async def _embed_query(
+    settings: JobSettings,
+    *,
+    query: TokenIds,
+    model: ModelFiles,
+    tokenizer: ModelTokenizer,
+    contract: CollectionContract,
+) -> Vectors:
+    longest = max(query.size, MAX_CANARY_TOKENS)
+    request = EmbeddingRequest(
+        model=model,
+        dimension=contract.dimension,
+        max_tokens=longest,
+        answer_seconds=settings.request_timeout_seconds,
+    )
+    async with choose_service(settings, request=request, max_servers=1) as service:
+        canaries = await embed_canaries(
+            service.embedder, tokenizer=tokenizer, dimension=contract.dimension
+        )
+        check_canaries(canaries, known=contract.canaries, version=contract.model)
+        vectors = await service.embedder.embed([query], dimension=contract.dimension)
+    vector: Vectors = vectors[0]
+    return vector

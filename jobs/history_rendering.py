@@ -1,0 +1,167 @@
+"""Writes runs and a collection's state, for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from embed_index.jobs.run_history import CollectionStatus, PastRun, VersionCounts
+
+_HEAD = (
+    "started",
+    "outcome",
+    "new",
+    "changed",
+    "unchanged",
+    "refreshed",
+    "deleted",
+    "tokens",
+    "saved",
+    "seconds",
+    "tokens/s",
+    "exit",
+)
+_NUM_LEFT_COLUMNS = 2
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def history_as_text(runs: Sequence[PastRun]) -> str:
+    """Return a table, one line a run under one of headings; times are UTC."""
+    lines = [_HEAD, *map(_cells, runs)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def history_as_json(runs: Sequence[PastRun]) -> str:
+    """Return a JSON list."""
+    return json.dumps([_run_as_fields(run) for run in runs], indent=2)
+
+
+def status_as_text(status: CollectionStatus) -> str:
+    """Return one fact a line."""
+    holder, success = status.holder, status.last_success
+    fresh = "never brought in step here"
+    if success is not None and status.fresh_seconds is not None:
+        ended = _moment(success.record.finished_at)
+        fresh = f"in step {_span(status.fresh_seconds)} ago, at {ended} ({success.record.version})"
+    facts = [
+        ("collection", status.collection),
+        ("running", "no" if holder is None else _words(status)),
+        ("freshness", fresh),
+        ("last run", "none" if status.last_run is None else _run_as_text(status.last_run)),
+        *((version.name, _version_as_text(version)) for version in status.versions),
+    ]
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in facts)
+
+
+def status_as_json(status: CollectionStatus) -> str:
+    """Return one JSON object."""
+    return json.dumps(
+        {
+            "collection": status.collection,
+            "running": None if status.holder is None else asdict(status.holder),
+            "fresh_seconds": status.fresh_seconds,
+            "last_run": status.last_run and _run_as_fields(status.last_run),
+            "last_success": status.last_success and _run_as_fields(status.last_success),
+            "versions": [
+                {
+                    "name": version.name,
+                    **asdict(version.counts),
+                    "num_dead_letters": version.num_dead_letters,
+                    "was_live": version.was_live,
+                }
+                for version in status.versions
+            ],
+        },
+        indent=2,
+    )
+
+
+def _run_as_fields(run: PastRun) -> dict[str, object]:
+    record = run.record
+    return {
+        "id": record.id,
+        "version": record.version,
+        "started_at": record.started_at.isoformat(),
+        "finished_at": record.finished_at and record.finished_at.isoformat(),
+        "outcome": run.outcome,
+        "exit_code": record.exit_code,
+        "error": record.error,
+        **asdict(record.origin),
+        **asdict(record.counters),
+        "tokens_per_second": round(record.counters.tokens_per_second, 1),
+    }
+
+
+def _cells(run: PastRun) -> tuple[str, ...]:
+    counters = run.record.counters
+    numbers = (
+        counters.num_new,
+        counters.num_changed,
+        counters.num_unchanged,
+        counters.num_refreshed,
+        counters.num_deleted,
+        counters.num_tokens,
+        counters.num_tokens_saved,
+    )
+    code = run.record.exit_code
+    return (
+        _moment(run.record.started_at),
+        run.outcome,
+        *(f"{number:,}" for number in numbers),
+        f"{counters.seconds:,.1f}",
+        f"{counters.tokens_per_second:,.0f}",
+        "-" if code is None else str(code),
+    )
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.ljust(width) if place < _NUM_LEFT_COLUMNS else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _run_as_text(run: PastRun) -> str:
+    record = run.record
+    code = "" if record.exit_code is None else f", exit code {record.exit_code}"
+    first_line = record.error.partition("\n")[0]
+    error = f": {first_line}" if first_line else ""
+    return f"{_moment(record.started_at)}, {run.outcome}{code}{error}"
+
+
+def _words(status: CollectionStatus) -> str:
+    holder = status.holder
+    assert holder is not None
+    since = _moment(datetime.fromisoformat(holder.started_at))
+    last = status.last_run
+    by = f"process {holder.pid} on {holder.host}, since {since}"
+    if last is None or last.outcome != "running":
+        return by
+    return f"{by}, {last.record.counters.num_documents_done:,} documents done"
+
+
+def _version_as_text(version: VersionCounts) -> str:
+    counts = version.counts
+    parts = [f"{counts.num_documents - counts.num_pending:,} documents"]
+    parts.append(f"{counts.num_chunks:,} chunks")
+    if counts.num_pending:
+        parts.append(f"{counts.num_pending:,} documents pending")
+    if version.num_dead_letters:
+        parts.append(f"{version.num_dead_letters:,} dead letters")
+    if not version.was_live:
+        parts.append("not finished")
+    return ", ".join(parts)
+
+
+def _moment(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,270 @@
+"""One run of a job: adapters built, corpus indexed, collection settled, outcome recorded."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import asdict
+
+from embed_index.jobs.failures import exit_code, first_cause
+from embed_index.jobs.job_inputs import JobInputs, check_inputs
+from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, open_job_store
+from embed_index.jobs.progress import Reporter
+from embed_index.jobs.redaction import REDACTOR
+from embed_index.jobs.server_choice import choose_service, requests_in_flight
+from embed_index.jobs.stopping import stopping_on_signals
+from embed_index.pipeline.batch_isolation import Embedder
+from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate
+from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
+from embed_index.pipeline.deletion import DeletionLimits
+from embed_index.pipeline.embedding_service import EmbeddingRequest
+from embed_index.pipeline.heap import bound_heap
+from embed_index.pipeline.indexing import FlowLimits, Indexing
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_rebuild import rebuild_ledger
+from embed_index.pipeline.ledger_runs import Outcome
+from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.settling import settle
+from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
+from embed_index.schemas.errors import DeadLetterLimitError
+from embed_index.schemas.settings import JobSettings
+from embed_index.schemas.summary import RunCounters, RunSummary
+
+_PROGRESS_SECONDS = 0.25
+_SAVE_SECONDS = 10.0
+
+
+def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
+    """Bring the collection in step with the corpus.
+
+    Raises:
+        EmbedIndexError: As the exit codes say; what was done is kept, and the next run goes on.
+        KeyboardInterrupt: The run was asked to stop, and what was in flight is done.
+    """
+    began = time.monotonic()
+    bound_heap()
+    inputs = check_inputs(settings)
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
+        store = stack.enter_context(open_job_store(settings))
+        target = choose_target(
+            store.versions,
+            settings.collection,
+            wanted=inputs.contract(),
+            carried=inputs.source.carried_columns,
+            rebuild=settings.rebuild,
+            once_live=ledger.once_live(),
+        )
+        return _RecordedRun(
+            inputs, ledger=ledger, store=store, target=target, reporter=reporter, began=began
+        ).run()
+
+
+class _RecordedRun:
+    """A run with its place in the history, from start to outcome."""
+
+    def __init__(
+        self,
+        inputs: JobInputs,
+        *,
+        ledger: Ledger,
+        store: MilvusStore,
+        target: TargetVersion,
+        reporter: Reporter,
+        began: float,
+    ) -> None:
+        self._inputs = inputs
+        self._settings = inputs.settings
+        self._ledger = ledger
+        self._store = store
+        self._target = target
+        self._reporter = reporter
+        self._began = began
+        self._tally = RunTally()
+        self._documents = self._open_documents()
+        self._run = ledger.runs.start(target.name)
+        self._letter_file = DeadLetterFile(
+            dead_letter_folder(self._settings, self._settings.collection), run=self._run.name
+        )
+        self._letters = DeadLetterBox(
+            self._letter_file,
+            ledger=ledger.dead_letters,
+            version=target.name,
+            run=self._run.id,
+            tally=self._tally,
+        )
+        self._gate = CanaryGate(
+            inputs.tokenizer,
+            dimension=inputs.dimension,
+            version=target.name,
+            known=target.contract.canaries if target.exists else (),
+        )
+        self._indexing = Indexing(
+            source=inputs.source,
+            splitter=inputs.splitter,
+            store=store,
+            reader=store.reader,
+            version=target.name,
+            dimension=inputs.dimension,
+            ledger=self._documents,
+            run=self._run.id,
+            dead_letters=self._letters,
+            tally=self._tally,
+            limits=FlowLimits(
+                batch_tokens=self._settings.tokens_per_batch,
+                max_requests_in_flight=requests_in_flight(self._settings),
+                num_upserters=store.max_writers,
+            ),
+        )
+
+    def run(self) -> RunSummary:
+        """Index, settle, record the outcome and report it."""
+        try:
+            with self._letter_file:
+                self._index_until_done_or_stopped()
+        except BaseException as error:
+            cause = first_cause(error)
+            interrupted = isinstance(cause, KeyboardInterrupt)
+            self._finish(
+                "interrupted" if interrupted else "failed",
+                code=exit_code(cause),
+                error=REDACTOR.scrub(str(cause)),
+            )
+            raise
+        allowed = allowed_dead_letters(
+            self._settings.max_dead_letters, num_rows=self._tally.num_documents_read
+        )
+        too_many = self._tally.num_dead_letters > allowed
+        self._finish("dead_letters" if too_many else "done", code=3 if too_many else 0)
+        summary = self._summary()
+        failure = _too_many(summary, allowed=allowed) if too_many else None
+        self._reporter.finished(summary, failure=failure)
+        if failure is not None:
+            raise failure
+        return summary
+
+    def _open_documents(self) -> DocumentLedger:
+        """Return the ledger's documents, rebuilt from Milvus where the ledger was lost."""
+        target = self._target
+        known = self._ledger.versions().get(target.name) == target.contract.collection_id
+        documents = self._ledger.documents(target.name, collection_id=target.contract.collection_id)
+        if target.exists and not known:
+            chunks = self._store.reader.iter_chunks(target.name, with_text=True)
+            rebuild_ledger(documents, chunks, folder=self._settings.state_dir)
+        return documents
+
+    def _index_until_done_or_stopped(self) -> None:
+        asyncio.run(self._index_and_settle())
+        if not self._indexing.is_complete:
+            raise KeyboardInterrupt
+
+    async def _index_and_settle(self) -> None:
+        self._reporter.started(
+            collection=self._settings.collection, num_documents=self._inputs.source.num_rows
+        )
+        with stopping_on_signals(self._indexing.stop, grace_seconds=self._settings.grace_seconds):
+            async with AsyncExitStack() as servers:
+                await self._index(servers)
+        await asyncio.to_thread(self._settle)
+        self._report_progress()
+
+    async def _index(self, servers: AsyncExitStack) -> None:
+        used: list[Embedder] = []
+
+        async def open_embedder() -> Embedder:
+            used.append(await self._open_embedder(servers))
+            return used[0]
+
+        flow = asyncio.create_task(self._indexing.run(open_embedder))
+        try:
+            saved = time.monotonic()
+            while not flow.done():
+                await asyncio.wait({flow}, timeout=_PROGRESS_SECONDS)
+                self._report_progress()
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    saved = time.monotonic()
+                    await asyncio.to_thread(
+                        self._ledger.runs.update, self._run.id, counters=self._counters()
+                    )
+            await flow
+            if self._settings.rebuild and self._indexing.is_complete:
+                # The alias is about to move: the servers must still be what they were.
+                for embedder in used:
+                    await self._gate.prove(embedder)
+        finally:
+            flow.cancel()
+            await asyncio.wait({flow})
+
+    async def _open_embedder(self, servers: AsyncExitStack) -> Embedder:
+        """Get the server, prove that it fits the collection, create a new collection."""
+        settings, inputs, target = self._settings, self._inputs, self._target
+        gate = self._gate
+        request = EmbeddingRequest(
+            model=inputs.model,
+            dimension=inputs.dimension,
+            max_tokens=max(settings.max_tokens, MAX_CANARY_TOKENS),
+            answer_seconds=settings.request_timeout_seconds,
+            prove=gate.prove,
+            tell=self._reporter.notice,
+        )
+        service = await servers.enter_async_context(choose_service(settings, request=request))
+        if not target.exists:
+            contract = target.contract.model_copy(
+                update={"engine": service.access.engine, "canaries": gate.canaries}
+            )
+            await asyncio.to_thread(
+                create_target, self._store.versions, settings.collection, target, contract=contract
+            )
+        return service.embedder
+
+    def _settle(self) -> None:
+        settings = self._settings
+        settle(
+            self._indexing,
+            ledger=self._ledger,
+            documents=self._documents,
+            store=self._store,
+            target=self._target,
+            alias=settings.collection,
+            run=self._run.id,
+            tally=self._tally,
+            deletion=DeletionLimits(
+                allowed=settings.delete_missing,
+                max_share=settings.max_delete_share,
+                force=settings.force,
+            ),
+            canaries=self._gate.canaries,
+        )
+
+    def _report_progress(self) -> None:
+        self._reporter.progressed(self._counters(), waiting_for=self._indexing.bottleneck())
+        for letter in self._letters.take_untold():
+            self._reporter.dead_letter(letter)
+
+    def _counters(self) -> RunCounters:
+        return self._tally.counters(seconds=time.monotonic() - self._began)
+
+    def _finish(self, outcome: Outcome, *, code: int, error: str = "") -> None:
+        self._ledger.runs.finish(
+            self._run.id, outcome=outcome, exit_code=code, counters=self._counters(), error=error
+        )
+
+    def _summary(self) -> RunSummary:
+        letters = self._letter_file.path
+        return RunSummary(
+            collection=self._settings.collection,
+            version=self._target.name,
+            dead_letters_file=str(letters) if letters.exists() else None,
+            **asdict(self._counters()),
+        )
+
+
+def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError:
+    return DeadLetterLimitError(
+        f"{summary.num_dead_letters:,} dead letters of {summary.num_documents_read:,} rows,"
+        f" and {allowed:,} are allowed; everything else is in the collection",
+        remedy=f"See {summary.dead_letters_file}, or raise --max-dead-letters.",
+    )

@@ -1,0 +1,79 @@
+"""What a job works on, found and checked before anything is started."""
+
+from dataclasses import dataclass
+
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.dead_letters import allowed_dead_letters
+from embed_index.pipeline.model_files import (
+    ModelFiles,
+    check_dimension,
+    find_model,
+    tokenizer_fingerprint,
+)
+from embed_index.pipeline.parquet_source import ParquetSource
+from embed_index.pipeline.prompts import instruction_prompt
+from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.settings import JobSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInputs:
+    """Model, tokenizer and corpus of a job."""
+
+    settings: JobSettings
+    model: ModelFiles
+    dimension: int
+    tokenizer: ModelTokenizer
+    splitter: TextSplitter
+    source: ParquetSource
+
+    def contract(self) -> CollectionContract:
+        """Return how this job makes vectors, as far as it is known without a server."""
+        settings = self.settings
+        return CollectionContract(
+            collection_id="",
+            model=self.model.name,
+            model_revision=self.model.revision,
+            tokenizer_fingerprint=tokenizer_fingerprint(self.model),
+            dimension=self.dimension,
+            dtype=settings.dtype,
+            document_prompt=instruction_prompt(settings.document_instruction),
+            query_prompt=instruction_prompt(settings.query_instruction),
+            max_tokens=settings.max_tokens,
+            overlap_tokens=settings.overlap_tokens,
+            carried_columns=tuple(column.name for column in self.source.carried_columns),
+            engine="",
+        )
+
+
+def check_inputs(settings: JobSettings) -> JobInputs:
+    """Find model and corpus and check them against the settings.
+
+    Raises:
+        ConfigurationError: A setting, a file or a column is unusable.
+    """
+    model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
+    dimension = check_dimension(settings.dimension, model)
+    tokenizer = ModelTokenizer.load(model)
+    splitter = TextSplitter(
+        tokenizer,
+        max_tokens=settings.max_tokens,
+        overlap_tokens=settings.overlap_tokens,
+        prompt=instruction_prompt(settings.document_instruction),
+    )
+    allowed_dead_letters(settings.max_dead_letters, num_rows=0)
+    source = ParquetSource(
+        settings.input,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        carry=settings.carry,
+    )
+    return JobInputs(
+        settings=settings,
+        model=model,
+        dimension=dimension,
+        tokenizer=tokenizer,
+        splitter=splitter,
+        source=source,
+    )

@@ -1,0 +1,131 @@
+"""What the ledger knows of a collection's runs, for `status` and `history`; nothing is created."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from embed_index.jobs.places import ledger_path, lock_path
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger_entries import LedgerCounts
+from embed_index.pipeline.ledger_runs import RunRecord
+from embed_index.pipeline.run_lock import LockHolder, find_holder
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run, and what became of it."""
+
+    record: RunRecord
+    outcome: str
+    """As recorded; `running` only for one that is, and `died` for one that ended without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionCounts:
+    """What the ledger says that a version holds."""
+
+    name: str
+    counts: LedgerCounts
+    num_dead_letters: int
+    """Open ones."""
+    was_live: bool
+    """Whether searches ever saw it; a rebuild that is not finished is in waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionStatus:
+    """How a collection is doing."""
+
+    collection: str
+    holder: LockHolder | None
+    """Who works on it at this moment; None for nobody."""
+    last_run: PastRun | None
+    last_success: PastRun | None
+    versions: tuple[VersionCounts, ...]
+    """The oldest first."""
+    asked_at: datetime
+
+    @property
+    def fresh_seconds(self) -> float | None:
+        """Seconds since the last success ended; None where there is none."""
+        success = self.last_success
+        if success is None or success.record.finished_at is None:
+            return None
+        return (self.asked_at - success.record.finished_at).total_seconds()
+
+
+def read_status(settings: JobSettings) -> CollectionStatus:
+    """Return how a collection is doing, from its ledger and its lock alone.
+
+    Raises:
+        ConfigurationError: There is no ledger of it here, or it is unusable.
+    """
+    with _ledger(settings) as ledger:
+        # Asked before the runs are read: one that ends in between is then seen as ended.
+        holder = find_holder(lock_path(settings, settings.collection))
+        last, success = ledger.runs.last(), ledger.runs.last_success()
+        once_live = ledger.once_live()
+        return CollectionStatus(
+            collection=settings.collection,
+            holder=holder,
+            last_run=None if last is None else _past(last, holder),
+            last_success=None if success is None else _past(success, holder),
+            versions=tuple(
+                VersionCounts(
+                    name=name,
+                    counts=ledger.documents(name, collection_id=collection_id).counts(),
+                    num_dead_letters=ledger.dead_letters.count(name),
+                    was_live=name in once_live,
+                )
+                for name, collection_id in ledger.versions().items()
+            ),
+            asked_at=datetime.now(UTC),
+        )
+
+
+def read_history(settings: JobSettings, *, limit: int | None) -> list[PastRun]:
+    """Return the runs, newest first.
+
+    Args:
+        settings: Name the collection and the state folder.
+        limit: How many at most; None for all.
+
+    Raises:
+        ConfigurationError: There is no ledger of the collection here, or it is unusable.
+    """
+    with _ledger(settings) as ledger:
+        holder = find_holder(lock_path(settings, settings.collection))
+        records = ledger.runs.latest(max_runs=-1 if limit is None else limit)
+        return [_past(record, holder) for record in records]
+
+
+@contextmanager
+def _ledger(settings: JobSettings) -> Iterator[Ledger]:
+    path = ledger_path(settings, settings.collection)
+    if not path.exists():
+        raise ConfigurationError(
+            f"no run of {settings.collection!r} has left a ledger in {settings.state_dir}",
+            remedy="Check the name and --state-dir, or give the job file with --job.",
+        )
+    with Ledger(path) as ledger:
+        yield ledger
+
+
+def _past(record: RunRecord, holder: LockHolder | None) -> PastRun:
+    outcome: str = record.outcome
+    if record.finished_at is None:
+        outcome = "running" if _is_at_work(record, holder) else "died"
+    return PastRun(record=record, outcome=outcome)
+
+
+def _is_at_work(record: RunRecord, holder: LockHolder | None) -> bool:
+    """Say whether the lock is held by this run, and not by another process of the same id."""
+    return (
+        record.outcome == "running"
+        and holder is not None
+        and (holder.pid, holder.host) == (record.origin.pid, record.origin.host)
+        and datetime.fromisoformat(holder.started_at) <= record.started_at
+    )

@@ -1,0 +1,117 @@
+"""From settings to the embedding server of a command."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from embed_index.jobs.redaction import REDACTOR
+from embed_index.pipeline.cuda import visible_gpus
+from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.embedding_service import (
+    EmbeddingRequest,
+    EmbeddingService,
+    external_service,
+    managed_service,
+)
+from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.sglang_launch import ServerProfile
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
+
+_REQUESTS_ON_GPU = 24
+_REQUESTS_ON_CPU = 3
+_MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
+"""A fortieth of what an H200 does with the 4B model at 32,768 tokens; GPUs differ."""
+
+
+def server_profile(settings: JobSettings, *, model: ModelFiles, max_tokens: int) -> ServerProfile:
+    """Return what a managed server serves, and on what."""
+    gpus = visible_gpus()
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if gpus else "float32"
+    return ServerProfile(
+        model=model.location,
+        device="cuda" if gpus else "cpu",
+        max_tokens=max_tokens,
+        dtype=dtype,
+        revision=model.hub_revision,
+        compute_capability=gpus[0].compute_capability if gpus else None,
+        extra_flags=settings.server_extra_args,
+    )
+
+
+def choose_service(
+    settings: JobSettings, *, request: EmbeddingRequest, max_servers: int | None = None
+) -> AbstractAsyncContextManager[EmbeddingService]:
+    """Return the servers that settings name, or ones of our own that start with the context.
+
+    Args:
+        settings: Where servers are, or how they are started.
+        request: What is asked of them.
+        max_servers: How many are of use; None for all.
+
+    Raises:
+        ConfigurationError: A server is named and its key is not, or a GPU does not exist.
+    """
+    if settings.server_url:
+        if settings.server_key is None:
+            raise ConfigurationError(
+                f"server_key: the server {settings.server_url[0]} is given without its key",
+                remedy="Put EMBEDDING_API_KEY into the environment or .env.",
+            )
+        urls = settings.server_url[:max_servers]
+        return external_service(urls, key=settings.server_key, request=request)
+    gpus = _chosen_gpus(settings)[:max_servers]
+    if visible_gpus():
+        request = replace(request, min_tokens_per_second=_MIN_TOKENS_PER_SECOND_ON_GPU)
+    launches = [
+        _launcher(settings, request=request, gpu=gpu, port_offset=offset)
+        for offset, gpu in enumerate(gpus)
+    ]
+    return managed_service(launches, request=request)
+
+
+def requests_in_flight(settings: JobSettings) -> int:
+    """Return how many requests keep all servers busy and no more."""
+    if settings.server_url:
+        num_servers, on_gpu = len(settings.server_url), True
+    else:
+        num_servers, on_gpu = len(_chosen_gpus(settings)), bool(visible_gpus())
+    default = _REQUESTS_ON_GPU if on_gpu else _REQUESTS_ON_CPU
+    return num_servers * (settings.max_in_flight or default)
+
+
+def _chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
+    """Return the GPU of each server to start; None for the only one, or for the CPU."""
+    visible = [gpu.index for gpu in visible_gpus()]
+    unknown = [number for number in settings.gpus if number not in visible]
+    if unknown:
+        there = ", ".join(map(str, visible)) or "none"
+        raise ConfigurationError(
+            f"gpus: there is no GPU {unknown[0]} here; visible are: {there}",
+            remedy="Correct --gpus, or CUDA_VISIBLE_DEVICES.",
+        )
+    if settings.gpus:
+        return settings.gpus
+    return tuple(visible) if len(visible) > 1 else (None,)
+
+
+def _launcher(
+    settings: JobSettings, *, request: EmbeddingRequest, gpu: int | None, port_offset: int
+) -> Callable[[], ManagedServer]:
+    profile = server_profile(settings, model=request.model, max_tokens=request.max_tokens)
+    port = settings.server_port + port_offset if settings.server_port else None
+
+    def launch() -> ManagedServer:
+        server = ManagedServer(
+            profile,
+            log_folder=settings.state_dir / "logs",
+            port=port,
+            gpu=gpu,
+            start_seconds=settings.start_timeout_seconds,
+        )
+        REDACTOR.remember(server.key.get_secret_value())
+        return server
+
+    return launch

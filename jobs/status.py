@@ -1,0 +1,49 @@
+"""`embed-index status`: how a collection is doing."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_index.jobs.options import (
+    SettingCommand,
+    job_file_option,
+    ledger_options,
+    show_config_option,
+)
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.show_config import render_config
+
+
+@click.command(cls=SettingCommand)
+@click.argument("collection")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@job_file_option
+@show_config_option
+@ledger_options
+def status(
+    *,
+    collection: str,
+    as_json: bool,
+    job_file: Path | None,
+    show_config: bool,
+    **flags: Any,
+) -> None:
+    """Show the last run, whether one is at work, and how fresh a collection is.
+
+    It asks the ledger and the lock, not Milvus, and so works beside a run. Counts are the ledger's.
+
+    \b
+    embed-index status articles
+    embed-index status articles --json --job nightly.toml
+    """  # noqa: D301 - Click wants the character
+    loaded = load_settings(job_file=job_file, flags={**flags, "collection": collection})
+    if show_config:
+        click.echo(render_config(loaded))
+        return
+
+    from embed_index.jobs.history_rendering import status_as_json, status_as_text
+    from embed_index.jobs.run_history import read_status
+
+    read = read_status(loaded.settings)
+    click.echo(status_as_json(read) if as_json else status_as_text(read))

@@ -1,0 +1,43 @@
+"""SIGINT and SIGTERM: the first lets what is in flight finish, the second cuts it off."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> Iterator[None]:
+    """Turn signals into an orderly end of the current task.
+
+    Args:
+        stop: Called at the first signal; says whether there is anything to finish.
+        grace_seconds: How long that may take.
+
+    Raises:
+        KeyboardInterrupt: The task was cut off.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    num_received = 0
+
+    def handle() -> None:
+        nonlocal num_received
+        num_received += 1
+        if stop() and num_received == 1:
+            loop.call_later(grace_seconds, task.cancel)
+        else:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not num_received:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,51 @@
+"""Promote, roll back and remove versions: adapters built, the run lock taken."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from embed_index.jobs.places import ledger_path, lock_path, open_job_store
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.version_changes import (
+    AliasMove,
+    VersionCleanup,
+    clean_up,
+    plan_cleanup,
+    promote,
+    roll_back,
+)
+from embed_index.schemas.settings import JobSettings
+
+
+def promote_version(settings: JobSettings, *, version: str | None, force: bool) -> AliasMove:
+    """Point the alias at a version; raises as `version_changes.promote`, or LockHeldError."""
+    with _locked(settings) as (store, ledger):
+        return promote(
+            store, alias=settings.collection, version=version, ledger=ledger, force=force
+        )
+
+
+def roll_back_version(settings: JobSettings) -> AliasMove:
+    """Point the alias at the version before; raises as `roll_back`, or LockHeldError."""
+    with _locked(settings) as (store, ledger):
+        return roll_back(store, alias=settings.collection, ledger=ledger)
+
+
+def remove_versions(settings: JobSettings, *, keep: int, dry_run: bool) -> VersionCleanup:
+    """Drop old versions, or only say which; raises as `clean_up`, or LockHeldError."""
+    with _locked(settings) as (store, ledger):
+        plan = plan_cleanup(store, alias=settings.collection, keep=keep, ledger=ledger)
+        if not dry_run:
+            clean_up(store, plan, ledger=ledger)
+        return plan
+
+
+@contextmanager
+def _locked(settings: JobSettings) -> Iterator[tuple[MilvusStore, Ledger | None]]:
+    """Yield Milvus and the ledger, None where there is none, with no run at work."""
+    path = ledger_path(settings, settings.collection)
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        ledger = stack.enter_context(Ledger(path)) if path.exists() else None
+        yield stack.enter_context(open_job_store(settings)), ledger

@@ -1,0 +1,75 @@
+"""Deleting documents that the corpus no longer has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from embed_index.pipeline.corpus_pass import CorpusPass
+from embed_index.pipeline.ids import chunk_id
+from embed_index.pipeline.indexing import Store
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_entries import LedgerEntry
+from embed_index.schemas.errors import ConfigurationError
+
+_DOCUMENTS_PER_STEP = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionLimits:
+    """What may be deleted."""
+
+    allowed: bool
+    max_share: float
+    """Of all documents; more needs `force`."""
+    force: bool
+
+
+def count_missing(corpus_pass: CorpusPass) -> int:
+    """Count the ledger's documents that a complete pass did not meet."""
+    return sum(1 for _ in corpus_pass.missing())
+
+
+def delete_missing(
+    corpus_pass: CorpusPass,
+    *,
+    ledger: DocumentLedger,
+    store: Store,
+    version: str,
+    limits: DeletionLimits,
+) -> int:
+    """Delete the documents that a complete pass did not meet; return how many.
+
+    Each step is written down before Milvus is told, so that a run that dies here is finished by
+    the next one.
+
+    Raises:
+        ConfigurationError: More documents are missing than may be deleted; nothing was deleted.
+    """
+    num_documents = ledger.num_documents()
+    num_missing = count_missing(corpus_pass)
+    if num_missing > limits.max_share * num_documents and not limits.force:
+        raise ConfigurationError(
+            f"delete_missing: {num_missing:,} of {num_documents:,} documents are no longer in the"
+            f" corpus, more than the share of {limits.max_share:.0%} that may be deleted;"
+            " everything else is done, and nothing was deleted",
+            remedy="Check that --input names the whole corpus. If it does, run once with --force,"
+            " or raise max_delete_share.",
+        )
+    for entries in _steps(corpus_pass.missing()):
+        doc_ids = [entry.doc_id for entry in entries]
+        ledger.begin([(doc_id, 0) for doc_id in doc_ids])
+        store.delete_chunks(
+            version,
+            [
+                chunk_id(entry.doc_id, index)
+                for entry in entries
+                for index in range(entry.max_chunks)
+            ],
+        )
+        ledger.forget(doc_ids)
+    return num_missing
+
+
+def _steps(entries: Iterator[LedgerEntry]) -> Iterator[list[LedgerEntry]]:
+    while step := list(islice(entries, _DOCUMENTS_PER_STEP)):
+        yield step

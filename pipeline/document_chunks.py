@@ -1,0 +1,93 @@
+"""Documents on their way: cut into chunks, counted until the last chunk is settled."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.corpus_pass import Change
+from embed_index.pipeline.ids import chunk_id, text_hash
+from embed_index.pipeline.ledger_entries import LedgerEntry
+from embed_index.schemas.records import Chunk, Document
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenDocument:
+    """A document some of whose chunks are not settled yet."""
+
+    document: Document
+    change: Change
+    entry: LedgerEntry
+    """As the ledger knew it before this run touched it."""
+    chunks: tuple[Chunk, ...]
+    """Emptied once the chunks are on their way."""
+    num_chunks: int
+    chunk_hashes: bytes
+    refused: list[int] = field(default_factory=list)
+    """Indexes of chunks that could not be embedded."""
+    num_unsettled: int = 0
+
+    def superfluous_chunk_ids(self) -> list[str]:
+        """Return the ids that Milvus may hold for this document and must not."""
+        beyond = range(self.num_chunks, self.entry.max_chunks)
+        return [chunk_id(self.document.doc_id, index) for index in (*self.refused, *beyond)]
+
+
+def chunk_document(
+    document: Document, *, splitter: TextSplitter, change: Change, entry: LedgerEntry
+) -> OpenDocument:
+    """Cut a document into its chunks."""
+    spans = tuple(splitter.split(document.text))
+    chunks = tuple(
+        Chunk(
+            chunk_id=chunk_id(document.doc_id, index),
+            document=document,
+            chunk_index=index,
+            num_chunks=len(spans),
+            char_start=span.char_start,
+            char_end=span.char_end,
+            token_ids=span.token_ids,
+        )
+        for index, span in enumerate(spans)
+    )
+    return OpenDocument(
+        document=document,
+        change=change,
+        entry=entry,
+        chunks=chunks,
+        num_chunks=len(chunks),
+        chunk_hashes=b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks),
+        num_unsettled=len(chunks),
+    )
+
+
+class OpenDocuments:
+    """The documents that have chunks in flight.
+
+    One thread adds while another settles; a document is added before its first chunk is sent.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, OpenDocument] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, document: OpenDocument) -> None:
+        """Wait for all chunks of a document."""
+        self._by_id[document.document.doc_id] = document
+
+    def settle(self, chunks: Iterable[Chunk]) -> list[OpenDocument]:
+        """Count chunks that Milvus acknowledged; return the documents that are thereby whole."""
+        return [whole for chunk in chunks if (whole := self._settle(chunk)) is not None]
+
+    def refuse(self, chunk: Chunk) -> list[OpenDocument]:
+        """Count a chunk that cannot be embedded; return its document if that was the last."""
+        self._by_id[chunk.document.doc_id].refused.append(chunk.chunk_index)
+        return self.settle([chunk])
+
+    def _settle(self, chunk: Chunk) -> OpenDocument | None:
+        document = self._by_id[chunk.document.doc_id]
+        document.num_unsettled -= 1
+        if document.num_unsettled:
+            return None
+        return self._by_id.pop(chunk.document.doc_id)

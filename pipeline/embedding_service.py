@@ -1,0 +1,121 @@
+"""The embedding servers of a command: ones that we start and own, or ones somebody else runs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from embed_index.pipeline.batch_isolation import Embedder
+from embed_index.pipeline.embedder_pool import EmbedderPool
+from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.server_access import ServerAccess, check_access
+from embed_index.pipeline.server_life import Patience
+from embed_index.pipeline.supervision import Launch, SupervisedEmbedder, Supervision
+from embed_index.pipeline.trials import Suspects
+
+
+async def _no_proof(_: Embedder) -> None:
+    """Accept any server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """What a command asks of its servers."""
+
+    model: ModelFiles
+    dimension: int
+    max_tokens: int
+    answer_seconds: float
+    """For one request on an otherwise idle server."""
+    min_tokens_per_second: float = 20.0
+    """Slowest server to wait for; a request may take as much longer as its tokens need."""
+    prove: Callable[[Embedder], Awaitable[None]] = _no_proof
+    """Called with every server before its use, restarted ones included; raises to refuse it."""
+    tell: Callable[[str], None] = lambda _: None
+    """Called with a sentence for people when a server is started again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingService:
+    """Servers that passed all checks, seen as one."""
+
+    embedder: Embedder
+    access: ServerAccess
+    """Of the first; the others serve the same."""
+
+
+@asynccontextmanager
+async def managed_service(
+    launches: Sequence[Launch], *, request: EmbeddingRequest
+) -> AsyncIterator[EmbeddingService]:
+    """Start servers and wait until all embed; leaving the context leaves nothing of them behind.
+
+    Each is started again when it fails; see `supervision`.
+
+    Raises:
+        ConfigurationError: Model, port or a flag is unusable.
+        ServerError: One does not start, or does not guard its key.
+    """
+    supervision = Supervision(
+        dimension=request.dimension,
+        connect=lambda server, access: _client(server.endpoint, request=request, access=access),
+        prove=request.prove,
+        patience=Patience(
+            answer_seconds=request.answer_seconds,
+            min_tokens_per_second=request.min_tokens_per_second,
+        ),
+        tell=request.tell,
+        suspects=Suspects(),
+    )
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(SupervisedEmbedder(launch, supervision))
+            for launch in launches
+        ]
+        async with asyncio.TaskGroup() as group:
+            ready = [group.create_task(server.wait_ready()) for server in servers]
+        yield EmbeddingService(embedder=EmbedderPool(servers), access=ready[0].result())
+
+
+@asynccontextmanager
+async def external_service(
+    urls: Sequence[str], *, key: SecretStr, request: EmbeddingRequest
+) -> AsyncIterator[EmbeddingService]:
+    """Check servers that somebody else runs.
+
+    Raises:
+        ServerError: One does not answer, refuses the key, or answers without one.
+        ConfigurationError: One serves another model or narrower vectors.
+    """
+    async with AsyncExitStack() as stack:
+        clients: list[EmbeddingClient] = []
+        accesses: list[ServerAccess] = []
+        for url in urls:
+            endpoint = EmbeddingEndpoint.from_settings(url, key=key, model=request.model.location)
+            access = await check_access(
+                endpoint, expected_model=request.model.location, dimension=request.dimension
+            )
+            client = _client(endpoint, request=request, access=access)
+            clients.append(await stack.enter_async_context(client))
+            accesses.append(access)
+            await request.prove(client)
+        yield EmbeddingService(embedder=EmbedderPool(clients), access=accesses[0])
+
+
+def _client(
+    endpoint: EmbeddingEndpoint, *, request: EmbeddingRequest, access: ServerAccess
+) -> EmbeddingClient:
+    return EmbeddingClient(
+        endpoint,
+        limits=ClientLimits(
+            vocab_size=request.model.vocab_size,
+            max_tokens=request.max_tokens,
+            answer_seconds=request.answer_seconds,
+            min_tokens_per_second=request.min_tokens_per_second,
+        ),
+        server_cuts=access.server_cuts,
+    )

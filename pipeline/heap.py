@@ -1,0 +1,24 @@
+"""Keep the process as small as what it holds.
+
+glibc gives every thread a heap of its own and keeps freed texts in it. A stage steps through
+several threads, so after some gigabytes of corpus each of their heaps is as large as the largest
+thing that ever passed. One heap, and large blocks outside of it, cost no measurable time here and
+keep peak memory independent of the corpus' size (`tests/benchmarks/bench_memory.py`).
+"""
+
+import ctypes
+
+import pyarrow as pa
+
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_LARGE_BLOCK_BYTES = 1 << 20
+
+
+def bound_heap() -> None:
+    """Set up the allocators; call it before threads are started. Other C libraries are left be."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)

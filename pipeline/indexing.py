@@ -1,0 +1,335 @@
+"""The whole job on one page: corpus -> chunks -> vectors -> collection -> ledger.
+
+    read and cut        a thread steps a generator: Parquet rows are compared with the ledger, and
+                        what is new or changed becomes chunks, packed by tokens
+    embed               as many tasks as requests may be in flight
+    upsert              what is waiting, in large requests; a document is whole when its last
+                        chunk is acknowledged
+    commit              orphans of whole documents are deleted, then the ledger is told
+
+Channels between the stages are bounded, so a slow stage slows those before it. The first failure
+cancels the rest and is what the caller sees; the ledger then says less than Milvus holds, never
+more.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from embed_index.pipeline.batch_isolation import Embedder, RefusedChunk, embed_or_isolate
+from embed_index.pipeline.channel import Channel
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.corpus_pass import CorpusPass
+from embed_index.pipeline.document_chunks import OpenDocument, OpenDocuments, chunk_document
+from embed_index.pipeline.ids import carried_hash
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_entries import LedgerDocument, Refreshed
+from embed_index.pipeline.ledger_stretches import Stretch
+from embed_index.pipeline.packing import TokenPacker
+from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.vector_reuse import ChunkReader, batch_reused, find_vectors
+from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, Document, EmbeddedBatch
+
+_MAX_CHUNKS_PER_BATCH = 512
+_ROWS_PER_UPSERT = 1024
+_COMMITS_PER_TRANSACTION = 1024
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    def read(self) -> Iterator[RowBatch]:
+        """Yield the rows of the corpus in order."""
+
+
+class Store(Protocol):
+    """Where chunks go; called from several threads."""
+
+    def upsert(self, version: str, batch: EmbeddedBatch) -> int:
+        """Write the chunks and return once they are acknowledged."""
+
+    def delete_chunks(self, version: str, chunk_ids: Sequence[str]) -> None:
+        """Delete the chunks, those that do not exist included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowLimits:
+    """How much is on its way at once."""
+
+    batch_tokens: int
+    max_requests_in_flight: int
+    """Over all servers."""
+    num_upserters: int
+
+
+class Indexing:
+    """One pass of a corpus through the pipeline."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        splitter: TextSplitter,
+        store: Store,
+        reader: ChunkReader,
+        version: str,
+        dimension: int,
+        ledger: DocumentLedger,
+        run: int,
+        dead_letters: DeadLetterBox,
+        tally: RunTally,
+        limits: FlowLimits,
+    ) -> None:
+        self._source = source
+        self._splitter = splitter
+        self._store = store
+        self._reader = reader
+        self._version = version
+        self._dimension = dimension
+        self._ledger = ledger
+        self._run = run
+        self._dead_letters = dead_letters
+        self._tally = tally
+        self._limits = limits
+        self._stopping = threading.Event()
+        self._open = OpenDocuments()
+        self._to_embed = Channel[ChunkBatch](capacity=limits.max_requests_in_flight + 2)
+        self._to_upsert = Channel[EmbeddedBatch](capacity=2 * limits.max_requests_in_flight)
+        self._to_commit = Channel[OpenDocument](capacity=2 * _COMMITS_PER_TRANSACTION)
+        self.corpus_pass = CorpusPass(ledger)
+        self._is_opening = False
+        self._is_embedding = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole corpus was read; only then is it known what is missing."""
+        return not self._stopping.is_set()
+
+    def bottleneck(self) -> str:
+        """Name what the run waits for at this moment."""
+        if self._is_opening:
+            return "the embedding server to start"
+        if self._to_upsert.is_full:
+            return "Milvus"
+        return "the embedding server" if self._to_embed.is_full else ""
+
+    def stop(self) -> bool:
+        """Read no further; say whether anything is on its way, which will be finished."""
+        self._stopping.set()
+        return self._is_embedding
+
+    async def run(self, open_embedder: Callable[[], Awaitable[Embedder]]) -> None:
+        """Index the corpus.
+
+        Args:
+            open_embedder: Called once there is something to embed, and not at all in a night that
+                changed nothing. Reading and cutting go on meanwhile, as far as channels allow.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read_and_cut())
+            group.create_task(self._embed_all(open_embedder))
+            group.create_task(self._upsert_all())
+            group.create_task(self._commit_all())
+
+    async def _read_and_cut(self) -> None:
+        pieces = self._pieces()
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            if isinstance(piece, ChunkBatch):
+                await self._to_embed.put(piece)
+            else:
+                await self._to_upsert.put(piece)
+        await self._to_embed.close()
+
+    async def _embed_all(self, open_embedder: Callable[[], Awaitable[Embedder]]) -> None:
+        if await self._to_embed.wait_for_first():
+            self._is_opening = True
+            embedder = await open_embedder()
+            self._is_opening, self._is_embedding = False, True
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._limits.max_requests_in_flight):
+                    group.create_task(self._embed(embedder))
+        await self._to_upsert.close()
+
+    async def _embed(self, embedder: Embedder) -> None:
+        async for batch in self._to_embed:
+            result = await embed_or_isolate(batch, embedder=embedder, dimension=self._dimension)
+            self._tally.count_embedded(result.embedded.chunks)
+            for refused in result.refused:
+                self._dead_letters.record([_refusal_letter(refused)])
+                for whole in self._open.refuse(refused.chunk):
+                    await self._to_commit.put(whole)
+            if result.embedded.chunks:
+                await self._to_upsert.put(result.embedded)
+
+    async def _upsert_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._limits.num_upserters):
+                group.create_task(self._upsert())
+        await self._to_commit.close()
+
+    async def _upsert(self) -> None:
+        while batches := await self._to_upsert.take(until=_fills_an_upsert):
+            merged = _merge(batches)
+            await asyncio.to_thread(self._store.upsert, self._version, merged)
+            for whole in self._open.settle(merged.chunks):
+                await self._to_commit.put(whole)
+
+    async def _commit_all(self) -> None:
+        while whole := await self._to_commit.take(
+            until=lambda taken: len(taken) >= _COMMITS_PER_TRANSACTION
+        ):
+            await asyncio.to_thread(self._commit, whole)
+
+    def _pieces(self) -> Iterator[ChunkBatch | EmbeddedBatch]:
+        """Yield what must be embedded, and what only must be written again."""
+        packer = TokenPacker(max_tokens=self._limits.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
+        for rows in self._source.read():
+            for piece in self._prepare(rows):
+                if self._stopping.is_set():
+                    return
+                if isinstance(piece, EmbeddedBatch):
+                    yield piece
+                elif batch := packer.add(piece):
+                    yield batch
+            if self._stopping.is_set():
+                return
+        if batch := packer.flush():
+            yield batch
+
+    def _prepare(self, rows: RowBatch) -> Iterator[Chunk | EmbeddedBatch]:
+        self._dead_letters.record(rows.dead_letters)
+        self.corpus_pass.keep([x.doc_id for x in rows.dead_letters if x.doc_id is not None])
+        documents = self._sort_out(rows)
+        vectors = find_vectors(
+            documents, reader=self._reader, version=self._version, ledger=self._ledger
+        )
+        self._begin(documents, with_vectors=vectors.keys())
+        for document in documents:
+            self._open.add(document)
+            chunks, document.chunks = document.chunks, ()
+            known = [chunk for chunk in chunks if chunk.chunk_id in vectors]
+            self._tally.count_reused(known)
+            yield from batch_reused(known, vectors)
+            yield from (chunk for chunk in chunks if chunk.chunk_id not in vectors)
+
+    def _sort_out(self, rows: RowBatch) -> list[OpenDocument]:
+        """Compare rows with the ledger; return the documents that need work, cut into chunks."""
+        differences = self.corpus_pass.compare(_stretch(rows.documents))
+        repeated = [rows.documents[d.place] for d in differences if d.change == "duplicate"]
+        self._dead_letters.record(map(_duplicate_letter, repeated))
+        tally = self._tally
+        num_unchanged = len(rows.documents) - len(differences)
+        tally.num_documents_read += len(rows.documents) + len(rows.dead_letters)
+        tally.num_unchanged += num_unchanged
+        tally.num_documents_done += num_unchanged + len(rows.dead_letters) + len(repeated)
+        return [
+            chunk_document(
+                rows.documents[difference.place],
+                splitter=self._splitter,
+                change=difference.change,
+                entry=difference.entry,
+            )
+            for difference in differences
+            if difference.change != "duplicate"
+        ]
+
+    def _begin(self, documents: Sequence[OpenDocument], *, with_vectors: Collection[str]) -> None:
+        """Write down durably what is about to happen, before the first chunk is sent."""
+        for document in documents:
+            if document.change == "refresh" and any(
+                chunk.chunk_id not in with_vectors for chunk in document.chunks
+            ):
+                document.change = "changed"
+        refreshed = [d.document.doc_id for d in documents if d.change == "refresh"]
+        written = [(d.document.doc_id, d.num_chunks) for d in documents if d.change != "refresh"]
+        if refreshed:
+            self._ledger.begin_refresh(refreshed)
+        if written:
+            self._ledger.begin(written)
+
+    def _commit(self, documents: Sequence[OpenDocument]) -> None:
+        """Delete orphans, then tell the ledger: what it says to be there is there, and no more."""
+        superfluous = [id_ for document in documents for id_ in document.superfluous_chunk_ids()]
+        if superfluous:
+            self._store.delete_chunks(self._version, superfluous)
+        good = [document for document in documents if not document.refused]
+        written = [_ledger_document(document) for document in good if document.change != "refresh"]
+        refreshed = [_refreshed(document) for document in good if document.change == "refresh"]
+        if written:
+            self._ledger.commit(written, run=self._run)
+        if refreshed:
+            self._ledger.commit_refresh(refreshed, run=self._run)
+        tally = self._tally
+        tally.num_new += sum(document.change == "new" for document in good)
+        tally.num_changed += sum(document.change == "changed" for document in good)
+        tally.num_refreshed += len(refreshed)
+        tally.num_documents_done += len(documents)
+
+
+def _fills_an_upsert(batches: list[EmbeddedBatch]) -> bool:
+    return sum(len(batch.chunks) for batch in batches) >= _ROWS_PER_UPSERT
+
+
+def _merge(batches: Sequence[EmbeddedBatch]) -> EmbeddedBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return EmbeddedBatch(
+        chunks=tuple(chunk for batch in batches for chunk in batch.chunks),
+        vectors=np.concatenate([batch.vectors for batch in batches]),
+    )
+
+
+def _stretch(documents: Sequence[Document]) -> Stretch:
+    return Stretch(
+        doc_ids=[document.doc_id for document in documents],
+        doc_hashes=[document.doc_hash for document in documents],
+        carried_hashes=[carried_hash(document.carried) for document in documents],
+        sources=[str(document.source) for document in documents],
+    )
+
+
+def _ledger_document(open_document: OpenDocument) -> LedgerDocument:
+    document = open_document.document
+    return LedgerDocument(
+        doc_id=document.doc_id,
+        doc_hash=document.doc_hash,
+        carried_hash=carried_hash(document.carried),
+        source=str(document.source),
+        num_chunks=open_document.num_chunks,
+        chunk_hashes=open_document.chunk_hashes,
+    )
+
+
+def _refreshed(open_document: OpenDocument) -> Refreshed:
+    document = open_document.document
+    return Refreshed(
+        doc_id=document.doc_id,
+        carried_hash=carried_hash(document.carried),
+        source=str(document.source),
+    )
+
+
+def _duplicate_letter(document: Document) -> DeadLetter:
+    return DeadLetter(
+        source=document.source,
+        stage="read",
+        reason="duplicate_id",
+        detail="Another row of the corpus has the same document id; that one was indexed.",
+        doc_id=document.doc_id,
+    )
+
+
+def _refusal_letter(refused: RefusedChunk) -> DeadLetter:
+    return DeadLetter(
+        source=refused.chunk.document.source,
+        stage="embed",
+        reason=refused.reason,
+        detail=refused.detail,
+        doc_id=refused.chunk.document.doc_id,
+        chunk_index=refused.chunk.chunk_index,
+    )

@@ -1,0 +1,101 @@
+"""Rebuild the ledger of a version from what Milvus holds, without embedding anything."""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from embed_index.pipeline.ids import carried_hash, chunk_id, text_hash
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_entries import LedgerDocument
+from embed_index.pipeline.stored_chunks import StoredChunk
+
+_LAYOUT = (
+    "CREATE TABLE chunks (doc_id TEXT, chunk_index INTEGER, num_chunks INTEGER, doc_hash TEXT,"
+    " carried_hash TEXT, source TEXT, text_hash BLOB)"
+)
+
+
+class _Row(NamedTuple):
+    doc_id: str
+    chunk_index: int
+    num_chunks: int
+    doc_hash: str
+    carried_hash: str
+    source: str
+    text_hash: bytes
+    """Empty where Milvus does not hold the whole text."""
+
+
+def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, folder: Path) -> int:
+    """Fill a version's empty ledger with its stored chunks; return the number of documents.
+
+    A document counts as committed only if exactly its chunks are there, all of one text. Rows
+    under keys that are not ours are left for the audit.
+
+    Args:
+        ledger: Documents of the version.
+        chunks: Every row of the version, with text, in any order.
+        folder: Takes a temporary file, in which the rows are sorted by document.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="rebuild-", suffix=".sqlite") as file:
+        scratch = sqlite3.connect(file.name, isolation_level=None)
+        try:
+            scratch.execute("PRAGMA journal_mode = OFF")
+            scratch.execute("PRAGMA synchronous = OFF")
+            scratch.execute(_LAYOUT)
+            scratch.execute("BEGIN")
+            scratch.executemany(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (_row(chunk) for chunk in chunks if _is_ours(chunk)),
+            )
+            scratch.execute("COMMIT")
+            sorted_rows = map(
+                _Row._make, scratch.execute("SELECT * FROM chunks ORDER BY doc_id, chunk_index")
+            )
+            ledger.replace_all(_documents(sorted_rows))
+        finally:
+            scratch.close()
+    return ledger.num_documents()
+
+
+def _is_ours(chunk: StoredChunk) -> bool:
+    return chunk.chunk_id == chunk_id(chunk.doc_id, chunk.chunk_index)
+
+
+def _row(chunk: StoredChunk) -> _Row:
+    is_whole = chunk.text_complete and chunk.text is not None
+    return _Row(
+        doc_id=chunk.doc_id,
+        chunk_index=chunk.chunk_index,
+        num_chunks=chunk.num_chunks,
+        doc_hash=chunk.doc_hash,
+        carried_hash=carried_hash(tuple(chunk.carried.values())),
+        source=chunk.source,
+        text_hash=bytes.fromhex(text_hash(chunk.text)) if is_whole and chunk.text else b"",
+    )
+
+
+def _documents(rows: Iterator[_Row]) -> Iterator[LedgerDocument]:
+    for doc_id, group in groupby(rows, key=lambda row: row.doc_id):
+        yield _document(doc_id, list(group))
+
+
+def _document(doc_id: str, rows: list[_Row]) -> LedgerDocument:
+    first = rows[0]
+    is_whole = [row.chunk_index for row in rows] == list(range(first.num_chunks)) and len(
+        {(row.num_chunks, row.doc_hash) for row in rows}
+    ) == 1
+    has_one_metadata = len({(row.carried_hash, row.source) for row in rows}) == 1
+    hashes = [row.text_hash for row in rows]
+    return LedgerDocument(
+        doc_id=doc_id,
+        doc_hash=first.doc_hash if is_whole else None,
+        carried_hash=first.carried_hash if is_whole and has_one_metadata else None,
+        source=first.source,
+        num_chunks=first.num_chunks if is_whole else 0,
+        chunk_hashes=b"".join(hashes) if is_whole and all(hashes) else b"",
+        max_chunks=rows[-1].chunk_index + 1,
+    )

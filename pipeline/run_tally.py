@@ -1,0 +1,83 @@
+"""What a run has done so far, counted where it happens."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+from embed_index.pipeline.dead_letters import DeadLetterFile
+from embed_index.pipeline.ledger_letters import OpenDeadLetters
+from embed_index.schemas.records import Chunk, DeadLetter
+from embed_index.schemas.summary import RunCounters
+
+_MAX_UNTOLD = 1000
+
+
+class RunTally:
+    """The counts of one run as they grow; each has one writing thread."""
+
+    def __init__(self) -> None:
+        self.num_documents_read = 0
+        self.num_documents_done = 0
+        self.num_new = 0
+        self.num_changed = 0
+        self.num_unchanged = 0
+        self.num_refreshed = 0
+        self.num_deleted = 0
+        self.num_missing = 0
+        self.num_chunks_embedded = 0
+        self.num_chunks_reused = 0
+        self.num_tokens = 0
+        self.num_tokens_saved = 0
+        self.num_dead_letters = 0
+
+    def count_embedded(self, chunks: Sequence[Chunk]) -> None:
+        """Count chunks that were embedded."""
+        self.num_chunks_embedded += len(chunks)
+        self.num_tokens += sum(chunk.num_tokens for chunk in chunks)
+
+    def count_reused(self, chunks: Sequence[Chunk]) -> None:
+        """Count chunks whose vectors were there."""
+        self.num_chunks_reused += len(chunks)
+        self.num_tokens_saved += sum(chunk.num_tokens for chunk in chunks)
+
+    def counters(self, *, seconds: float) -> RunCounters:
+        """Return the counts at this moment."""
+        return RunCounters(seconds=seconds, **vars(self))
+
+
+class DeadLetterBox:
+    """Takes the dead letters of one run, from any thread, to its file and to the ledger."""
+
+    def __init__(
+        self,
+        file: DeadLetterFile,
+        *,
+        ledger: OpenDeadLetters,
+        version: str,
+        run: int,
+        tally: RunTally,
+    ) -> None:
+        self._file = file
+        self._ledger = ledger
+        self._version = version
+        self._run = run
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._untold: list[DeadLetter] = []
+
+    def record(self, letters: Iterable[DeadLetter]) -> None:
+        """Keep letters: first in the ledger, which survives a crash, then in the run's file."""
+        kept = tuple(letters)
+        if not kept:
+            return
+        with self._lock:
+            self._ledger.record(kept, version=self._version, run=self._run)
+            self._file.write(kept)
+            self._tally.num_dead_letters += len(kept)
+            # Whoever reports progress asks often; nobody needs more of them at once than this.
+            self._untold = [*self._untold, *kept][-_MAX_UNTOLD:]
+
+    def take_untold(self) -> list[DeadLetter]:
+        """Return the letters since the last call, the newest where there are very many."""
+        with self._lock:
+            untold, self._untold = self._untold, []
+        return untold

@@ -1,0 +1,137 @@
+"""After a pass: deletions, the ledger's seals, and last the alias."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from embed_index.pipeline.conformance import check_canaries
+from embed_index.pipeline.deletion import DeletionLimits, count_missing, delete_missing
+from embed_index.pipeline.indexing import Indexing
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.run_tally import RunTally
+from embed_index.pipeline.target_version import TargetVersion
+from embed_index.pipeline.version_check import find_fault
+from embed_index.schemas.contract import Canary
+from embed_index.schemas.errors import ConfigurationError, ContractError, StoreError
+
+
+def settle(
+    indexing: Indexing,
+    *,
+    ledger: Ledger,
+    documents: DocumentLedger,
+    store: MilvusStore,
+    target: TargetVersion,
+    alias: str,
+    run: int,
+    tally: RunTally,
+    deletion: DeletionLimits,
+    canaries: Sequence[Canary] = (),
+) -> None:
+    """Finish a pass; what only a complete one can know is left alone after an interrupted one.
+
+    A new version goes live only after it was found to be whole.
+
+    Args:
+        indexing: The pass, over.
+        ledger: Of the alias.
+        documents: The ledger's documents of the target.
+        store: Where the target is.
+        target: What was written to.
+        alias: What users call the collection.
+        run: Number of the run.
+        tally: Takes the counts of what is deleted or missing.
+        deletion: What may be deleted.
+        canaries: As the run's servers embedded them; empty where none was needed.
+
+    Raises:
+        ConfigurationError: More documents are missing than may be.
+        ContractError: The new version says that it was made another way than it was.
+        StoreError: Milvus stays away, or the new version is not whole.
+    """
+    if not store.versions.exists(target.name):
+        # No document called for the server that would have made it.
+        return
+    live = store.versions.live(alias)
+    is_live = live == target.name
+    if indexing.is_complete:
+        if deletion.allowed or not is_live:
+            # What nobody could find yet is not missed by anybody, so that no limit holds.
+            limits = deletion if is_live else replace(deletion, force=True)
+            tally.num_deleted = delete_missing(
+                indexing.corpus_pass,
+                ledger=documents,
+                store=store,
+                version=target.name,
+                limits=limits,
+            )
+        else:
+            tally.num_missing = count_missing(indexing.corpus_pass)
+    store.flush(target.name)
+    if not indexing.is_complete:
+        return
+    indexing.corpus_pass.seal()
+    ledger.dead_letters.close_unseen(target.name, run=run)
+    if not is_live:
+        if live is not None:
+            _check_losses(live, ledger=ledger, store=store, documents=documents, limits=deletion)
+        _check_contract(store, target=target, canaries=canaries)
+        _check_rows(store, ledger=ledger, documents=documents, alias=alias)
+        store.versions.set_live(alias, version=target.name)
+    ledger.mark_live(target.name)
+
+
+def _check_losses(
+    live: str,
+    *,
+    ledger: Ledger,
+    store: MilvusStore,
+    documents: DocumentLedger,
+    limits: DeletionLimits,
+) -> None:
+    """Refuse to put a much smaller corpus in the place of the live one."""
+    collection_id = store.versions.contract(live).collection_id
+    if limits.force or ledger.versions().get(live) != collection_id:
+        return
+    served = ledger.documents(live, collection_id=collection_id)
+    num_served = served.num_documents()
+    num_lost = served.count_absent_from(documents)
+    if num_lost > limits.max_share * num_served:
+        raise ConfigurationError(
+            f"rebuild: {num_lost:,} of {num_served:,} documents of {live} are not in"
+            f" {documents.version}, more than the share of {limits.max_share:.0%} that may go;"
+            f" {live} stays live",
+            remedy="Check that --input names the whole corpus. If it does, run once more with"
+            " --rebuild --force, which embeds nothing again, or raise max_delete_share.",
+        )
+
+
+def _check_contract(
+    store: MilvusStore, *, target: TargetVersion, canaries: Sequence[Canary]
+) -> None:
+    stored = store.versions.contract(target.name)
+    differing = stored.differences(target.contract)
+    if stored.collection_id != target.contract.collection_id or not stored.canaries:
+        differing = [*differing, "collection_id or canaries"]
+    if differing:
+        raise ContractError(
+            f"{target.name}: its contract in Milvus is not the one that it was made with"
+            f" ({', '.join(differing)}); the alias stays where it was",
+            remedy="Remove it with `embed-index gc --keep 0`, and rebuild again.",
+        )
+    if canaries:
+        check_canaries(canaries, known=stored.canaries, version=target.name)
+
+
+def _check_rows(
+    store: MilvusStore, *, ledger: Ledger, documents: DocumentLedger, alias: str
+) -> None:
+    if fault := find_fault(store.reader, documents):
+        # The next rebuild then reads from Milvus what is there, and embeds the rest.
+        ledger.drop_version(documents.version)
+        raise StoreError(
+            f"{documents.version} is not whole: {fault}; {alias!r} stays where it was",
+            remedy="Run with --rebuild again to mend it. If that does not help, remove it with"
+            " `embed-index gc --keep 0`.",
+        )

@@ -1,0 +1,110 @@
+"""Which version of a collection a run writes to."""
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from embed_index.pipeline.milvus_versions import CollectionVersions
+from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.errors import ContractError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetVersion:
+    """The version that a run writes to."""
+
+    name: str
+    contract: CollectionContract
+    """A new version's has no canaries yet: they are embedded before it is created."""
+    carried: tuple[CarriedColumn, ...]
+    exists: bool
+    is_live: bool
+    """Whether searches see it."""
+
+
+def choose_target(
+    versions: CollectionVersions,
+    alias: str,
+    *,
+    wanted: CollectionContract,
+    carried: Sequence[CarriedColumn],
+    rebuild: bool,
+    once_live: Collection[str] = (),
+) -> TargetVersion:
+    """Return the live version, one that an interrupted run left unfinished, or a new one.
+
+    A rebuild goes on with the newest version that never was live, if it was made the way that is
+    wanted now; one that was rolled back is left alone.
+
+    Args:
+        versions: The collections of a Milvus.
+        alias: What users call the collection.
+        wanted: How this job makes vectors.
+        carried: The carried columns of this job.
+        rebuild: Whether a new version is filled beside the live one.
+        once_live: Versions that searches saw at some time.
+
+    Raises:
+        ContractError: The live version was made another way, and no rebuild was asked for.
+        ConfigurationError: The name belongs to a plain collection.
+    """
+    versions.check_alias(alias)
+    live = versions.live(alias)
+    if live is not None and not rebuild:
+        return _live_target(versions, live, wanted=wanted, carried=carried)
+    existing = versions.list(alias)
+    newest = existing[-1] if existing else None
+    is_unfinished = newest != live and (live is None or newest not in once_live)
+    if newest is not None and is_unfinished:
+        contract = versions.contract(newest)
+        if not contract.differences(wanted) and versions.carried(newest) == tuple(carried):
+            return TargetVersion(
+                name=newest, contract=contract, carried=tuple(carried), exists=True, is_live=False
+            )
+    return TargetVersion(
+        name=versions.next_name(alias),
+        contract=wanted.model_copy(update={"collection_id": secrets.token_hex(16)}),
+        carried=tuple(carried),
+        exists=False,
+        is_live=False,
+    )
+
+
+def _live_target(
+    versions: CollectionVersions,
+    live: str,
+    *,
+    wanted: CollectionContract,
+    carried: Sequence[CarriedColumn],
+) -> TargetVersion:
+    contract = versions.contract(live)
+    differing = [
+        f"{name} is {getattr(contract, name)!r} there and {getattr(wanted, name)!r} in this job"
+        for name in contract.differences(wanted)
+    ]
+    if not differing and (stored := versions.carried(live)) != tuple(carried):
+        there, here = (", ".join(f"{c.name} ({c.type})" for c in x) for x in (stored, carried))
+        differing = [f"the carried columns are {there} there and {here} in this job"]
+    if differing:
+        raise ContractError(
+            f"{live} was made another way: {'; '.join(differing)}",
+            remedy="Change the job back, or run with --rebuild to fill a new version beside the"
+            " live one.",
+        )
+    return TargetVersion(
+        name=live, contract=contract, carried=tuple(carried), exists=True, is_live=True
+    )
+
+
+def create_target(
+    versions: CollectionVersions,
+    alias: str,
+    target: TargetVersion,
+    *,
+    contract: CollectionContract,
+) -> None:
+    """Create a new target; the first version of all is live at once, since none serves yet."""
+    versions.create(alias, contract=contract, carried=target.carried)
+    if versions.live(alias) is None:
+        versions.set_live(alias, version=target.name)

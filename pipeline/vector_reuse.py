@@ -1,0 +1,83 @@
+"""Vectors that the collection already holds for chunks that are about to be written again."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from embed_index.pipeline.document_chunks import OpenDocument
+from embed_index.pipeline.ids import chunk_id
+from embed_index.pipeline.ledger_entries import CHUNK_HASH_BYTES
+from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors
+
+_BATCH_CHUNKS = 512
+
+
+class ChunkReader(Protocol):
+    """What reuse needs of the collection."""
+
+    def fetch_chunks(
+        self, version: str, chunk_ids: Iterable[str], *, with_vectors: bool
+    ) -> dict[str, StoredChunk]:
+        """Return the stored chunks among the ids."""
+
+
+class CommittedHashes(Protocol):
+    """What reuse needs of the ledger."""
+
+    def chunk_hashes(self, doc_id: str) -> list[bytes]:
+        """Return the text hash of each committed chunk in order."""
+
+
+def find_vectors(
+    documents: Sequence[OpenDocument],
+    *,
+    reader: ChunkReader,
+    version: str,
+    ledger: CommittedHashes,
+) -> dict[str, Vectors]:
+    """Return a vector by new chunk id for every chunk whose text the collection already embeds.
+
+    A stored row counts only if it belongs to the very text that the ledger committed: what an
+    interrupted run wrote over it has another document hash. The documents' ledger entries must be
+    as they were before this run began them.
+    """
+    old_ids: dict[str, str] = {}
+    committed: dict[str, str] = {}
+    for document in documents:
+        if document.entry.doc_hash is None:
+            continue
+        old_index = {
+            text_hash: index
+            for index, text_hash in enumerate(ledger.chunk_hashes(document.document.doc_id))
+        }
+        for chunk, text_hash in zip(document.chunks, _hashes(document), strict=True):
+            if (index := old_index.get(text_hash)) is not None:
+                old_ids[chunk.chunk_id] = chunk_id(document.document.doc_id, index)
+                committed[chunk.chunk_id] = document.entry.doc_hash
+    if not old_ids:
+        return {}
+    stored = reader.fetch_chunks(version, old_ids.values(), with_vectors=True)
+    vectors: dict[str, Vectors] = {}
+    for new_id, old_id in old_ids.items():
+        row = stored.get(old_id)
+        if row is not None and row.vector is not None and row.doc_hash == committed[new_id]:
+            vectors[new_id] = row.vector
+    return vectors
+
+
+def batch_reused(chunks: Sequence[Chunk], vectors: dict[str, Vectors]) -> Iterator[EmbeddedBatch]:
+    """Group chunks with the vectors found for them."""
+    for start in range(0, len(chunks), _BATCH_CHUNKS):
+        part = tuple(chunks[start : start + _BATCH_CHUNKS])
+        stacked = np.stack([vectors[chunk.chunk_id] for chunk in part])
+        yield EmbeddedBatch(chunks=part, vectors=stacked)
+
+
+def _hashes(document: OpenDocument) -> list[bytes]:
+    joined = document.chunk_hashes
+    return [
+        joined[start : start + CHUNK_HASH_BYTES]
+        for start in range(0, len(joined), CHUNK_HASH_BYTES)
+    ]

@@ -1,0 +1,113 @@
+"""The key of a managed server stands nowhere but in the memory of those that need it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+WATCHED = """
+import sys
+from pathlib import Path
+from embed_index.jobs.main import main
+from embed_index.pipeline.embedding_server import ManagedServer
+
+whispered, start = Path(sys.argv.pop(1)), ManagedServer.start
+
+def tell_and_start(server):
+    whispered.write_text(server.key.get_secret_value())
+    start(server)
+
+ManagedServer.start = tell_and_start
+main()
+"""
+"""The command line, told to whisper the random key to the test."""
+
+
+def process_files() -> Iterator[Path]:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            yield process / "cmdline"
+            yield process / "environ"
+
+
+def holds(path: Path, key: bytes) -> bool:
+    try:
+        return key in path.read_bytes()
+    except (OSError, PermissionError):
+        return False
+
+
+@pytest.mark.timeout(600)
+def test_a_run_leaves_no_trace_of_its_key(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, sample_model: Path
+) -> None:
+    whispered = tmp_path_factory.mktemp("test-only") / "key"
+    texts = [f"Text number {number}. " * 200 for number in range(40)]
+    pq.write_table(
+        pa.table({"id": [str(n) for n in range(40)], "text": texts}), tmp_path / "a.parquet"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", WATCHED, str(whispered), "--debug", "run", "--input", "a.parquet",
+         "--collection", "secret", "--milvus-uri", "secret.db", "--model", str(sample_model),
+         "--max-tokens", "128", "--log-format", "json",
+         "--server-extra-args", "--log-level debug --log-requests --log-requests-level 3"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    num_looks = 0
+    leaks: set[Path] = set()
+    largest_family = 0
+    while run.poll() is None:
+        if whispered.exists() and (key := whispered.read_bytes()):
+            leaks |= {path for path in process_files() if holds(path, key)}
+            leaks |= {path for path in tmp_path.rglob("*") if path.is_file() and holds(path, key)}
+            num_looks += 1
+            largest_family = max(largest_family, len(psutil.Process(run.pid).children(True)))
+    output = run.communicate()[0]
+
+    assert run.returncode == 0, output.decode()
+    assert num_looks > 20
+    assert largest_family >= 3
+    key = whispered.read_bytes()
+    assert len(key) > 30
+    assert key not in output
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "embedding-server.log" for path in files)
+    assert not leaks | {path for path in files if holds(path, key)}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_exits_130_leaves_nothing_running_and_goes_on_later(
+    tmp_path: Path, sample_model: Path, number: signal.Signals
+) -> None:
+    texts = [f"Text number {n}. " * 300 for n in range(60)]
+    pq.write_table(
+        pa.table({"id": [str(n) for n in range(60)], "text": texts}), tmp_path / "a.parquet"
+    )
+    command = [
+        sys.executable, "-m", "embed_index.jobs.main", "run", "--input", "a.parquet",
+        "--collection", "cut", "--milvus-uri", "cut.db", "--model", str(sample_model),
+        "--max-tokens", "128", "--log-format", "json",
+    ]  # fmt: skip
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    family: list[psutil.Process] = []
+    while not family and run.poll() is None:
+        family = psutil.Process(run.pid).children(recursive=True)
+    os.kill(run.pid, number)
+    _, errors = run.communicate(timeout=120)
+
+    assert run.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert not [
+        process for process in family if process.is_running() and process.status() != "zombie"
+    ]
+    assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
