@@ -137,10 +137,12 @@ class _RecordedRun:
         allowed = allowed_dead_letters(
             self._settings.max_dead_letters, num_rows=self._tally.num_documents_read
         )
-        too_many = self._tally.num_dead_letters > allowed
-        self._finish("dead_letters" if too_many else "done", code=3 if too_many else 0)
         summary = self._summary()
-        failure = _too_many(summary, allowed=allowed) if too_many else None
+        failure = _too_many(summary, allowed=allowed)
+        if failure is None:
+            self._finish("done", code=0)
+        else:
+            self._finish("dead_letters", code=exit_code(failure), error=failure.message)
         self._reporter.finished(summary, failure=failure)
         if failure is not None:
             raise failure
@@ -262,7 +264,9 @@ class _RecordedRun:
         )
 
 
-def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError:
+def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError | None:
+    if summary.num_dead_letters <= allowed:
+        return None
     return DeadLetterLimitError(
         f"{summary.num_dead_letters:,} dead letters of {summary.num_documents_read:,} rows,"
         f" and {allowed:,} are allowed; everything else is in the collection",

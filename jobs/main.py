@@ -15,7 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Embed a corpus and bring a collection in step with it.",
     "search": "Find the chunks nearest to a text.",
     "describe": "Show how a collection was made and what it holds.",
-    "status": "Show the last run, whether one is at work, and how fresh a collection is.",
+    "status": "Show the last run, and how fresh a collection is.",
     "history": "List what the runs of a collection did.",
     "promote": "Point a collection's name at one of its versions.",
     "rollback": "Point a collection's name at the version before the live one.",

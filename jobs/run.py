@@ -40,6 +40,7 @@ def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **fl
     ctx.ensure_object(Invocation).log_json = loaded.settings.log_format == "json"
 
     from embed_index.jobs.index_job import run_index_job
+    from embed_index.jobs.run_metrics import leaving_metrics
 
-    with open_reporter(loaded.settings) as reporter:
+    with leaving_metrics(loaded.settings), open_reporter(loaded.settings) as reporter:
         run_index_job(loaded.settings, reporter=reporter)

@@ -76,11 +76,12 @@ def read_status(settings: JobSettings) -> CollectionStatus:
             versions=tuple(
                 VersionCounts(
                     name=name,
-                    counts=ledger.documents(name, collection_id=collection_id).counts(),
+                    counts=documents.counts(),
                     num_dead_letters=ledger.dead_letters.count(name),
                     was_live=name in once_live,
                 )
-                for name, collection_id in ledger.versions().items()
+                for name in ledger.versions()
+                if (documents := ledger.find_documents(name)) is not None
             ),
             asked_at=datetime.now(UTC),
         )

@@ -29,9 +29,10 @@ def status(
     show_config: bool,
     **flags: Any,
 ) -> None:
-    """Show the last run, whether one is at work, and how fresh a collection is.
+    """Show the last run, and how fresh a collection is.
 
-    It asks the ledger and the lock, not Milvus, and so works beside a run. Counts are the ledger's.
+    It also says whether a run is at work. It asks the ledger and the lock, not Milvus, and so works
+    beside a run; counts are the ledger's.
 
     \b
     embed-index status articles

@@ -64,7 +64,15 @@ class Ledger:
                     "INSERT INTO versions (name, collection_id) VALUES (?, ?)",
                     (version, collection_id),
                 )
+        found = self.find_documents(version)
+        assert found is not None
+        return found
+
+    def find_documents(self, version: str) -> DocumentLedger | None:
+        """Return the documents of a version as they are; None where the ledger does not know it."""
         rows = self._file.query("SELECT id FROM versions WHERE name = ?", (version,))
+        if not rows:
+            return None
         return DocumentLedger(self._file, version=version, version_id=rows[0][0])
 
     def mark_live(self, version: str) -> None:

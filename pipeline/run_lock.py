@@ -110,7 +110,7 @@ class RunLock:
         holder = LockHolder(
             pid=os.getpid(),
             host=socket.gethostname(),
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            started_at=datetime.now(UTC).isoformat(),
         )
         if self._descriptor is not None:
             text = json.dumps(asdict(holder)).encode()
@@ -148,15 +148,18 @@ def _is_at(path: Path, *, descriptor: int) -> bool:
 
 def _read_holder(descriptor: int) -> LockHolder | None:
     try:
-        return LockHolder(**json.loads(os.pread(descriptor, _MAX_HOLDER_BYTES, 0)))
+        holder = LockHolder(**json.loads(os.pread(descriptor, _MAX_HOLDER_BYTES, 0)))
+        datetime.fromisoformat(holder.started_at)
     except (ValueError, TypeError):
         return None
+    return holder
 
 
 def _words(holder: LockHolder | None) -> str:
     if holder is None:
         return "it started only just now"
-    return f"process {holder.pid} on {holder.host}, since {holder.started_at}"
+    since = datetime.fromisoformat(holder.started_at).isoformat(timespec="seconds")
+    return f"process {holder.pid} on {holder.host}, since {since}"
 
 
 def _close_all_in_child() -> None:

@@ -60,6 +60,7 @@ def go_through_a_run(reporter: Reporter) -> None:
     reporter.progressed(at(0.1), waiting_for="the server")
     reporter.progressed(at(1.0, chunks=3, tokens=1500, done=2), waiting_for="")
     reporter.dead_letter(LETTER)
+    reporter.notice("The server is started again.")
     reporter.finished(SUMMARY)
 
 
@@ -83,12 +84,13 @@ def test_format_and_terminal_choose_the_reporter(
         assert type(reporter) is kind
 
 
-def test_without_a_terminal_there_is_only_a_closing_summary() -> None:
+def test_without_a_terminal_there_are_only_notices_and_a_closing_summary() -> None:
     stream = io.StringIO()
 
     go_through_a_run(PlainReporter(stream=stream))
 
     assert stream.getvalue() == (
+        "The server is started again.\n"
         "collection    articles (articles_v1)\n"
         "documents     1,200 (1,000 new, 100 changed, 90 unchanged, 7 refreshed, 3 deleted)\n"
         "chunks        5,000 embedded, 20 kept\n"
@@ -144,7 +146,7 @@ def test_json_events_go_to_one_stream_and_the_summary_to_the_other() -> None:
     lines = [json.loads(line) for line in events.getvalue().splitlines()]
     summary = json.loads(results.getvalue())
 
-    assert [line["event"] for line in lines] == ["start", "dead_letter"]
+    assert [line["event"] for line in lines] == ["start", "dead_letter", "notice"]
     assert all(re.fullmatch(r"[-0-9]+T[0-9:.]+\+00:00", line["time"]) for line in lines)
     assert lines[1]["source"] == "a.parquet#1:2"
     assert lines[1]["reason"] == "null_text"

@@ -1,0 +1,101 @@
+"""Leaves metrics of a run behind, however it ended."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from embed_index.jobs.failures import exit_code, first_cause
+from embed_index.jobs.places import ledger_path
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.metrics_file import (
+    RunMetrics,
+    check_metrics_place,
+    render_metrics,
+    write_metrics,
+)
+from embed_index.schemas.errors import EmbedIndexError
+from embed_index.schemas.settings import JobSettings
+from embed_index.schemas.summary import RunCounters
+
+
+@contextmanager
+def leaving_metrics(settings: JobSettings) -> Iterator[None]:
+    """Write the metrics file, if there is to be one, when the enclosed run is over.
+
+    Raises:
+        ConfigurationError: The file cannot be where it should be; nothing was started.
+        UnavailableError: It could not be written after a run that went well.
+    """
+    path = settings.metrics_file
+    if path is None:
+        yield
+        return
+    check_metrics_place(path)
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    try:
+        yield
+    except BaseException as error:
+        metrics = _gather(
+            settings,
+            started_at=started_at,
+            seconds=time.monotonic() - began,
+            code=exit_code(error),
+        )
+        try:
+            write_metrics(path, render_metrics(metrics))
+        except EmbedIndexError as second:
+            # What ended the run is what people must read first.
+            first_cause(error).add_note(second.message)
+        raise
+    metrics = _gather(settings, started_at=started_at, seconds=time.monotonic() - began, code=0)
+    write_metrics(path, render_metrics(metrics))
+
+
+def _gather(
+    settings: JobSettings, *, started_at: datetime, seconds: float, code: int
+) -> RunMetrics:
+    unrecorded = RunMetrics(
+        collection=settings.collection,
+        finished_at=datetime.now(UTC),
+        last_success_at=None,
+        exit_code=code,
+        counters=RunCounters(seconds=seconds),
+        num_documents=0,
+        num_chunks=0,
+        num_open_dead_letters=0,
+    )
+    path = ledger_path(settings, settings.collection)
+    if not path.exists():
+        return unrecorded
+    try:
+        with Ledger(path) as ledger:
+            return _with_ledger(unrecorded, ledger, started_at=started_at)
+    except EmbedIndexError:
+        # A damaged ledger has failed the run already, with a message of its own.
+        return unrecorded
+
+
+def _with_ledger(metrics: RunMetrics, ledger: Ledger, *, started_at: datetime) -> RunMetrics:
+    last, success = ledger.runs.last(), ledger.runs.last_success()
+    if success is not None:
+        metrics = replace(metrics, last_success_at=success.finished_at)
+    if last is None:
+        return metrics
+    # A run that failed early, or found the lock taken, has no record of its own.
+    if last.origin.pid == os.getpid() and last.started_at >= started_at:
+        metrics = replace(
+            metrics, counters=replace(last.counters, seconds=metrics.counters.seconds)
+        )
+    documents = ledger.find_documents(last.version)
+    if documents is None:
+        return metrics
+    counts = documents.counts()
+    return replace(
+        metrics,
+        num_documents=counts.num_documents - counts.num_pending,
+        num_chunks=counts.num_chunks,
+        num_open_dead_letters=ledger.dead_letters.count(last.version),
+    )

@@ -1,0 +1,163 @@
+"""A run as metrics in Prometheus' text format, for the textfile collector of node_exporter."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.schemas.summary import RunCounters
+
+_PREFIX = "embed_index"
+_READABLE_BY_ALL = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMetrics:
+    """What monitoring wants to know once a run is over, however it ended."""
+
+    collection: str
+    finished_at: datetime
+    last_success_at: datetime | None
+    """None for never, as far as is known."""
+    exit_code: int
+    counters: RunCounters
+    num_documents: int
+    """That the collection holds, by the ledger."""
+    num_chunks: int
+    num_open_dead_letters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metric:
+    name: str
+    help: str
+    samples: Mapping[str, float]
+    """By the value of the label `outcome`; one without that label has the key ``."""
+
+
+def render_metrics(metrics: RunMetrics) -> str:
+    """Return the exposition, every metric with its help and type."""
+    label = f'collection="{_escaped(metrics.collection)}"'
+    return "".join(_render(metric, label) for metric in _metrics(metrics))
+
+
+def check_metrics_place(path: Path) -> None:
+    """Refuse, before any work is done, a place where no file can be put.
+
+    Raises:
+        ConfigurationError: Its folder does not exist or may not be written.
+    """
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"metrics_file: {path} cannot be written",
+            remedy="Name a file in a folder that exists and that you may write to.",
+        )
+
+
+def write_metrics(path: Path, text: str) -> None:
+    """Put the file in place, whole or not at all; the collector reads at any moment.
+
+    Raises:
+        UnavailableError: The file cannot be written now.
+    """
+    try:
+        # The collector reads *.prom, so that the unfinished file must not be called so.
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), _READABLE_BY_ALL)
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise UnavailableError(
+            f"metrics_file: {path} cannot be written ({error.strerror})",
+            remedy="Check the disk and the folder's permissions; the run itself is recorded.",
+        ) from error
+
+
+def _metrics(metrics: RunMetrics) -> Sequence[_Metric]:
+    counters = metrics.counters
+    success = metrics.last_success_at
+    documents = {
+        name: getattr(counters, f"num_{name}")
+        for name in ("new", "changed", "unchanged", "refreshed", "deleted", "missing")
+    }
+    return (
+        _single(
+            "last_run_timestamp_seconds",
+            "When the last run ended, however it ended.",
+            metrics.finished_at.timestamp(),
+        ),
+        _single(
+            "last_success_timestamp_seconds",
+            "When the collection was last brought in step with the corpus; 0 for never.",
+            success.timestamp() if success else 0.0,
+        ),
+        _single(
+            "last_run_exit_code", "Exit code of the last run; 0 is success.", metrics.exit_code
+        ),
+        _single(
+            "last_run_duration_seconds", "Wall time of the last run.", round(counters.seconds, 3)
+        ),
+        _Metric(
+            name="last_run_documents",
+            help="Documents of the last run by what became of them.",
+            samples=documents,
+        ),
+        _Metric(
+            name="last_run_chunks",
+            help="Chunks that the last run embedded, or wrote with vectors that were there.",
+            samples={
+                "embedded": counters.num_chunks_embedded,
+                "reused": counters.num_chunks_reused,
+            },
+        ),
+        _Metric(
+            name="last_run_tokens",
+            help="Tokens that the last run embedded, or did not have to.",
+            samples={"embedded": counters.num_tokens, "saved": counters.num_tokens_saved},
+        ),
+        _single(
+            "last_run_tokens_per_second",
+            "Tokens embedded a second, over the whole last run.",
+            round(counters.tokens_per_second, 3),
+        ),
+        _single(
+            "last_run_dead_letters",
+            "Rows and documents that the last run could not index.",
+            counters.num_dead_letters,
+        ),
+        _single("documents", "Documents in the version last written to.", metrics.num_documents),
+        _single("chunks", "Chunks of those documents.", metrics.num_chunks),
+        _single(
+            "open_dead_letters",
+            "Dead letters of that version that are not mended.",
+            metrics.num_open_dead_letters,
+        ),
+    )
+
+
+def _single(name: str, text: str, value: float) -> _Metric:
+    return _Metric(name=name, help=text, samples={"": value})
+
+
+def _render(metric: _Metric, label: str) -> str:
+    name = f"{_PREFIX}_{metric.name}"
+    lines = [f"# HELP {name} {metric.help}", f"# TYPE {name} gauge"]
+    for outcome, value in metric.samples.items():
+        labels = f'{label},outcome="{outcome}"' if outcome else label
+        lines.append(f"{name}{{{labels}}} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,111 @@
+"""What the benchmarks on a GPU host share: the model, the server, the folder they work in."""
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from make_model import SHAPES, TOKENIZER_VOCABULARY, Shape
+
+from embed_index.jobs.server_choice import server_profile
+from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.model_files import find_model
+from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One model on one host."""
+
+    size: str
+    device: str
+    folder: Path
+    server_args: tuple[str, ...]
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> "Bench":
+        """Read what `add_options` declared."""
+        return cls(
+            size=options.model,
+            device=options.device,
+            folder=options.folder.resolve(),
+            server_args=tuple(options.server_arg),
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """The model's sizes."""
+        return SHAPES[self.size]
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the model is, or will be."""
+        return self.folder / "models" / self.size
+
+    @property
+    def state_folder(self) -> Path:
+        """State, server log and databases."""
+        return self.folder / "state"
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids that the tokenizer can produce; the model knows at least these."""
+        return TOKENIZER_VOCABULARY
+
+    def make_model(self) -> None:
+        """Write the model unless it is there; in a process of its own, for the GPU's memory."""
+        if (self.model_folder / "tokenizer_config.json").exists():
+            return
+        script = str(Path(__file__).with_name("make_model.py"))
+        command = [sys.executable, script, self.size, str(self.model_folder)]
+        subprocess.run([*command, "--device", self.device], check=True)
+
+    def tokenizer(self) -> ModelTokenizer:
+        """Load the model's tokenizer."""
+        return ModelTokenizer.load(find_model(str(self.model_folder)))
+
+    def settings(self, **more: object) -> JobSettings:
+        """Return a job's settings for this model."""
+        given = {
+            "model": str(self.model_folder),
+            "state_dir": self.state_folder,
+            "server_extra_args": self.server_args,
+        }
+        return JobSettings.model_validate(given | more)
+
+    def new_server(self) -> ManagedServer:
+        """Return a server with the flags that a run would give it, for all lengths."""
+        settings = self.settings()
+        profile = server_profile(
+            settings, model=find_model(settings.model), max_tokens=MAX_CONTEXT_TOKENS
+        )
+        return ManagedServer(profile, log_folder=self.state_folder / "logs")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which model on what, and where."""
+    parser.add_argument("--model", choices=SHAPES, default="0.6b")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/embed-index-bench"))
+    parser.add_argument(
+        "--server-arg",
+        action="append",
+        default=[],
+        help="Further SGLang argument, such as --server-arg=--max-prefill-tokens=32768.",
+    )
+
+
+class Stopwatch:
+    """Says how long each step took."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        """Print the seconds since the last lap."""
+        now = time.monotonic()
+        print(f"[{now - self._last:6.1f} s] {step}", flush=True)
+        self._last = now

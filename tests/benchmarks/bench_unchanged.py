@@ -1,0 +1,132 @@
+"""A night without changes: the second run of a large corpus against reading and hashing alone.
+
+    python tests/benchmarks/bench_unchanged.py [--documents 1000000]
+
+Documents of 1 KB are embedded once by a server that answers at once, 32 dimensions wide, into a
+real Milvus server. Then, in one process: reading and hashing the same Parquet with pyarrow, and
+the second run. Prints the ratio of their wall times and the second run's peak memory.
+"""
+
+import argparse
+import gc
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
+
+from bench_memory import make_words, peak_bytes  # noqa: E402
+from milvus_server import MilvusServer  # noqa: E402
+
+from embed_index.pipeline.ids import text_hash  # noqa: E402
+
+ROWS_PER_FILE = 100_000
+TEXT_BYTES = 1024
+
+
+def write_corpus(folder: Path, *, num_documents: int) -> None:
+    folder.mkdir()
+    rng = random.Random(1)
+    sentence = [" ".join(rng.choices(make_words(rng, 5000), k=12)) for _ in range(20_000)]
+    for start in range(0, num_documents, ROWS_PER_FILE):
+        numbers = range(start, min(start + ROWS_PER_FILE, num_documents))
+        texts = [
+            f"{number} {'. '.join(rng.choices(sentence, k=12))}"[:TEXT_BYTES] for number in numbers
+        ]
+        table = pa.table({"id": [f"document-{number}" for number in numbers], "text": texts})
+        file = folder / f"part-{start:09}.parquet"
+        pq.write_table(table, file, compression="zstd", row_group_size=20_000)
+
+
+def read_and_hash(folder: Path) -> float:
+    """Read ids and texts as the job does, and hash every text."""
+    began = time.perf_counter()
+    for file in sorted(folder.glob("*.parquet")):
+        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet:
+            for batch in parquet.iter_batches(2048, columns=["id", "text"], use_threads=False):
+                batch.column("id").to_pylist()
+                for text in batch.column("text").to_pylist():
+                    text_hash(text)
+    return time.perf_counter() - began
+
+
+def command(folder: Path, model: str) -> list[str]:
+    return [
+        "run", "--input", str(folder / "corpus"), "--collection", "unchanged",
+        "--state-dir", str(folder / "state"), "--model", model, "--dimension", "32",
+    ]  # fmt: skip
+
+
+def second_run(folder: Path, model: str) -> None:
+    """Measure in this process, which has nothing else in it."""
+    from click.testing import CliRunner
+
+    from embed_index.jobs.main import cli
+
+    # A first look at both, so that neither pays for cold files and imports.
+    read_and_hash(folder / "corpus")
+    CliRunner().invoke(cli, [*command(folder, model), "--show-config"])
+    import embed_index.jobs.index_job  # noqa: F401
+
+    alone, runs = [], []
+    for _ in range(3):
+        gc.collect()
+        alone.append(read_and_hash(folder / "corpus"))
+        began = time.perf_counter()
+        done = CliRunner().invoke(cli, command(folder, model))
+        runs.append(time.perf_counter() - began)
+        if done.exit_code:
+            sys.exit(done.output)
+    print(done.output)
+    print("reading and hashing:", *(f"{seconds:.2f}" for seconds in alone), "s")
+    print("second run:         ", *(f"{seconds:.2f}" for seconds in runs), "s")
+    print(f"ratio of the medians: {sorted(runs)[1] / sorted(alone)[1]:.2f}")
+    print(f"peak memory: {peak_bytes(os.getpid()) / 1e6:,.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--model", default=str(ROOT / ".cache" / "sample-model"))
+    parser.add_argument("--second-run", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.second_run:
+        second_run(options.second_run, options.model)
+        return
+    key = secrets.token_urlsafe(24)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("instant_server.py")), str(port), key],
+        stdout=subprocess.PIPE,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_corpus(folder / "corpus", num_documents=options.documents)
+        with MilvusServer(folder / "milvus") as milvus:
+            environment = os.environ | {
+                "EMBEDDING_API_BASE": f"http://127.0.0.1:{port}",
+                "EMBEDDING_API_KEY": key,
+                "MILVUS_URI": milvus.uri,
+            }
+            run = [sys.executable, "-m", "embed_index.jobs.main", *command(folder, options.model)]
+            subprocess.run(run, env=environment, check=True)
+            again = [sys.executable, __file__, "--second-run", str(folder)]
+            subprocess.run(
+                [*again, "--model", options.model], env=environment, check=True, cwd=folder
+            )
+    server.kill()
+
+
+if __name__ == "__main__":
+    main()

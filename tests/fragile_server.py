@@ -1,0 +1,112 @@
+"""A managed server's double: it dies of some token ids, hangs on others, and is gone at once."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from misbehaving_server import KEY, Request, _read, _render, in_base64, reply, vector_of
+from pydantic import SecretStr
+
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.server_access import ServerAccess
+from embed_index.schemas.errors import ServerError
+
+ACCESS = ServerAccess(
+    models=("fragile",),
+    width=8,
+    server_cuts=True,
+    max_input_tokens=None,
+    engine="fragile",
+    missing=(),
+)
+
+Verdict = Callable[[Sequence[Sequence[int]]], bool]
+
+
+def never(_: Sequence[Sequence[int]]) -> bool:
+    return False
+
+
+def any_of(*marked: int) -> Verdict:
+    return lambda inputs: any(marked_id in ids for ids in inputs for marked_id in marked)
+
+
+class FragileServer:
+    """Answers together what arrives together, so that a death takes several requests along."""
+
+    def __init__(self, *, dies: Verdict = never, hangs: Verdict = never, starts: bool = True):
+        self.endpoint = EmbeddingEndpoint.from_settings(
+            "http://127.0.0.1:1", key=SecretStr(KEY), model="fragile"
+        )
+        self.most_at_once = 0
+        self._num_at_once = 0
+        self.was_killed = False
+        self._dies, self._hangs, self._starts = dies, hangs, starts
+        self._is_alive = False
+        self._is_hung = False
+        self._dead = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._listener: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def start(self) -> None:
+        self._is_alive = True
+
+    async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
+        if not self._starts:
+            self.die()
+            raise ServerError("The embedding server ended while it was starting.")
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._listener.sockets[0].getsockname()[1]
+        self.endpoint = EmbeddingEndpoint.from_settings(
+            f"http://127.0.0.1:{port}", key=SecretStr(KEY), model="fragile"
+        )
+        return ACCESS
+
+    def is_alive(self) -> bool:
+        return self._is_alive
+
+    async def watch(self) -> NoReturn:
+        raise ServerError("The embedding server ended unexpectedly.")
+
+    def kill(self) -> None:
+        self.was_killed = True
+        self._loop.call_soon_threadsafe(self.die)
+
+    async def stop(self) -> None:
+        self.die()
+
+    def die(self) -> None:
+        self._is_alive = False
+        self._dead.set()
+        if self._listener is not None:
+            self._listener.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while (request := await _read(reader)) is not None and self._is_alive:
+                await self._answer(request, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        inputs: list[list[int]] = request.body["input"]
+        self._num_at_once += 1
+        self.most_at_once = max(self.most_at_once, self._num_at_once)
+        await asyncio.sleep(0.01)
+        self._num_at_once -= 1
+        if self._dies(inputs):
+            self.die()
+        self._is_hung = self._is_hung or self._hangs(inputs)
+        if self._is_hung:
+            await self._dead.wait()
+        width = request.body["dimensions"]
+        if self._is_alive:
+            writer.write(_render(reply([in_base64(vector_of(ids)[:width]) for ids in inputs])))
+            await writer.drain()

@@ -1,0 +1,129 @@
+"""A loopback embeddings server without a model: vectors are drawn from a hash of the token ids.
+
+    python tests/hash_embedding_server.py PORT
+
+Equal ids get equal vectors, different ones nearly orthogonal ones, whatever the batch. It speaks
+what the client needs of HTTP and asks for its key. `salt` makes it another model.
+"""
+
+import base64
+import hashlib
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import ClassVar, Self
+
+import numpy as np
+import orjson
+
+KEY = "hash-server-key-51c7"
+WIDTH = 512
+
+
+def vector_of(token_ids: list[int], *, dimension: int = WIDTH, salt: str = "") -> bytes:
+    """Return little-endian float32 of unit length, cut before it is normalised."""
+    packed = np.asarray(token_ids, dtype="<i4").tobytes()
+    digest = hashlib.blake2b(packed, key=salt.encode(), digest_size=16).digest()
+    drawn = np.random.default_rng(int.from_bytes(digest, "little")).standard_normal(WIDTH)
+    cut = drawn[:dimension]
+    return (cut / np.linalg.norm(cut)).astype("<f4").tobytes()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    key: ClassVar[str] = KEY
+    salt: str = ""
+    num_embedded: int = 0
+    """Inputs answered so far, canaries and probes included."""
+    changes_after: float = float("inf")
+    next_salt: str = ""
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] != f"Bearer {self.key}":
+            self._answer(401, {"error": "Unauthorized"})
+        elif self.path != "/v1/embeddings":
+            self._answer(404, {})
+        else:
+            asked = orjson.loads(body)
+            dimension = asked.get("dimensions") or WIDTH
+            vectors = [vector_of(i, dimension=dimension, salt=self.salt) for i in asked["input"]]
+            type(self).num_embedded += len(vectors)
+            if self.num_embedded >= self.changes_after:
+                type(self).salt = self.next_salt
+            self._answer(
+                200,
+                {
+                    "data": [
+                        {"index": place, "embedding": base64.b64encode(vector).decode()}
+                        for place, vector in enumerate(vectors)
+                    ]
+                },
+            )
+
+    def do_GET(self) -> None:
+        self._answer(404, {})
+
+    def _answer(self, status: int, reply: object) -> None:
+        content = orjson.dumps(reply)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class HashEmbeddingServer:
+    """The server in threads of this process, from entering to leaving."""
+
+    def __init__(self, *, port: int = 0, salt: str = "") -> None:
+        class Handler(_Handler):
+            """With counters of its own."""
+
+        Handler.salt = salt
+        self._handler = Handler
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.key = KEY
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def num_embedded(self) -> int:
+        return self._handler.num_embedded
+
+    def change_after(self, num_embedded: int, *, salt: str) -> None:
+        """Become another model once so many inputs were answered."""
+        self._handler.changes_after, self._handler.next_salt = num_embedded, salt
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+if __name__ == "__main__":
+    with HashEmbeddingServer(port=int(sys.argv[1])) as running:
+        sys.stdout.write(f"ready {running.url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()

@@ -1,0 +1,48 @@
+"""How many servers a command uses, on which GPUs, and how many requests keep them busy."""
+
+import pytest
+
+from embed_index.jobs import server_choice
+from embed_index.jobs.server_choice import requests_in_flight
+from embed_index.pipeline.cuda import Gpu
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
+
+
+def settings(**given: object) -> JobSettings:
+    return JobSettings.model_validate(given)
+
+
+@pytest.fixture
+def visible(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many GPUs as the parameter says."""
+    gpus = tuple(
+        Gpu(index=index, name="H200", compute_capability=(9, 0), memory_bytes=1 << 37)
+        for index in range(request.param)
+    )
+    monkeypatch.setattr(server_choice, "visible_gpus", lambda: gpus)
+
+
+@pytest.mark.parametrize(
+    ("visible", "given", "expected"),
+    [
+        (0, {}, 3),
+        (0, {"max_in_flight": 5}, 5),
+        (1, {}, 24),
+        (4, {}, 96),
+        (4, {"gpus": (1, 3)}, 48),
+        (4, {"gpus": (1, 3), "max_in_flight": 5}, 10),
+        (0, {"server_url": ("http://a:1", "http://b:1")}, 48),
+    ],
+    indirect=["visible"],
+)
+@pytest.mark.usefixtures("visible")
+def test_requests_in_flight_grow_with_the_servers(given: dict[str, object], expected: int) -> None:
+    assert requests_in_flight(settings(**given)) == expected
+
+
+@pytest.mark.parametrize("visible", [0, 2], indirect=True)
+@pytest.mark.usefixtures("visible")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no GPU 2"):
+        requests_in_flight(settings(gpus=(2,)))
