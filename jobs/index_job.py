@@ -11,7 +11,7 @@ from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, 
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
-from embed_index.jobs.stopping import stopping_on_signals
+from embed_index.jobs.stopping import interrupting_on_sigterm, stopping_on_signals
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate
 from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
@@ -45,8 +45,9 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
     """
     began = time.monotonic()
     bound_heap()
-    inputs = check_inputs(settings)
     with ExitStack() as stack:
+        stack.enter_context(interrupting_on_sigterm())
+        inputs = check_inputs(settings)
         stack.enter_context(RunLock(lock_path(settings, settings.collection)))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         store = stack.enter_context(open_job_store(settings))
@@ -150,13 +151,14 @@ class _RecordedRun:
 
     def _open_documents(self) -> DocumentLedger:
         """Return the ledger's documents, rebuilt from Milvus where the ledger was lost."""
-        target = self._target
-        known = self._ledger.versions().get(target.name) == target.contract.collection_id
-        documents = self._ledger.documents(target.name, collection_id=target.contract.collection_id)
-        if target.exists and not known:
-            chunks = self._store.reader.iter_chunks(target.name, with_text=True)
+        version, collection_id = self._target.name, self._target.contract.collection_id
+        if self._target.exists and self._ledger.versions().get(version) != collection_id:
+            # Under a passing name, so that a run that dies meanwhile does not leave half of it.
+            documents = self._ledger.documents(version, collection_id=f"rebuilding {collection_id}")
+            chunks = self._store.reader.iter_chunks(version, with_text=True)
             rebuild_ledger(documents, chunks, folder=self._settings.state_dir)
-        return documents
+            self._ledger.rename_collection(version, collection_id=collection_id)
+        return self._ledger.documents(version, collection_id=collection_id)
 
     def _index_until_done_or_stopped(self) -> None:
         asyncio.run(self._index_and_settle())
@@ -170,7 +172,7 @@ class _RecordedRun:
         with stopping_on_signals(self._indexing.stop, grace_seconds=self._settings.grace_seconds):
             async with AsyncExitStack() as servers:
                 await self._index(servers)
-        await asyncio.to_thread(self._settle)
+            await asyncio.to_thread(self._settle)
         self._report_progress()
 
     async def _index(self, servers: AsyncExitStack) -> None:

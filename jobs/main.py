@@ -94,7 +94,7 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
     Results go to standard output, progress and errors to standard error. Exit codes: 0 done,
     1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
-    unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
+    unavailable, 5 another run holds the lock, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,3 +42,19 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def interrupting_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what SIGINT does, while there is nothing in flight to finish.
+
+    Only the main thread receives signals; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -88,6 +88,13 @@ class Ledger:
         rows = self._file.query("SELECT name FROM versions WHERE first_live_at IS NOT NULL")
         return {name for (name,) in rows}
 
+    def rename_collection(self, version: str, *, collection_id: str) -> None:
+        """Give a version's documents to another collection id, and keep them."""
+        with self._file.transaction() as connection:
+            connection.execute(
+                "UPDATE versions SET collection_id = ? WHERE name = ?", (collection_id, version)
+            )
+
     def drop_version(self, version: str) -> None:
         """Remove a version with its documents and dead letters; an unknown one is no error."""
         with self._file.transaction() as connection:

@@ -127,7 +127,8 @@ class MilvusStore:
             )
         if acknowledged != len(rows):
             raise StoreError(
-                f"{doing}: Milvus acknowledged {acknowledged}", remedy="Run `embed-index verify`."
+                f"{doing}: Milvus acknowledged {acknowledged}",
+                remedy="Run again: documents that are not whole are embedded anew.",
             )
         return acknowledged
 

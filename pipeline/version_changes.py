@@ -178,7 +178,7 @@ def _check(store: MilvusStore, *, name: str, ledger: Ledger | None) -> None:
     if fault := find_fault(store.reader, ledger.documents(name, collection_id=collection_id)):
         raise StoreError(
             f"{name} is not whole: {fault}; the alias stays where it was",
-            remedy="See `embed-index verify`, or promote it with --force.",
+            remedy="Fill it again with `run --rebuild`, or promote it with --force.",
         )
 
 
