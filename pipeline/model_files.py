@@ -1,7 +1,7 @@
 """Find a model's configuration and tokenizer: local folder, Hugging Face or ModelScope.
 
-Only small files are fetched here; the embedding server fetches the weights itself, at the same
-revision.
+Of a Hugging Face model only small files are fetched here; the embedding server fetches the weights
+itself, at the same commit. A ModelScope model is downloaded whole.
 """
 
 import hashlib
@@ -81,8 +81,16 @@ def find_model(
             remedy="Give a folder that holds config.json and tokenizer.json, or a hub id such as "
             "Qwen/Qwen3-Embedding-0.6B.",
         )
-    fetch = _fetch_from_hugging_face if source == "huggingface" else _fetch_from_modelscope
-    snapshot, commit = fetch(model, revision)
+    if source == "modelscope":
+        folder = _fetch_from_modelscope(model, revision).resolve()
+        return _describe(
+            model,
+            folder,
+            location=str(folder),
+            revision=_fingerprint_folder(folder),
+            hub_revision=None,
+        )
+    snapshot, commit = _fetch_from_hugging_face(model, revision)
     return _describe(model, snapshot, location=model, revision=commit, hub_revision=commit)
 
 
@@ -182,7 +190,8 @@ def _fetch_from_hugging_face(model: str, revision: str | None) -> tuple[Path, st
     return Path(config).parent, commit
 
 
-def _fetch_from_modelscope(model: str, revision: str | None) -> tuple[Path, str]:
+def _fetch_from_modelscope(model: str, revision: str | None) -> Path:
+    """Download the whole model: SGLang is then given a folder, and asks no hub."""
     try:
         from modelscope import snapshot_download
     except ImportError as error:
@@ -191,10 +200,13 @@ def _fetch_from_modelscope(model: str, revision: str | None) -> tuple[Path, str]
             remedy="Install it: pip install modelscope.",
         ) from error
     download: Callable[..., str] = snapshot_download
-    folder = Path(
-        download(model, revision=revision, allow_patterns=["config.json", "tokenizer.json"])
-    )
-    return folder, revision or _fingerprint_folder(folder)
+    try:
+        return Path(download(model, revision=revision))
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"model: fetching {model} from ModelScope failed ({type(error).__name__})",
+            remedy="Check the id, the revision and the network, or give a folder as --model.",
+        ) from error
 
 
 def tokenizer_fingerprint(model: ModelFiles) -> str:
