@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict
+from functools import partial
 
 from embed_index.jobs.failures import exit_code, first_cause
 from embed_index.jobs.job_inputs import JobInputs, check_inputs
@@ -21,13 +22,15 @@ from embed_index.pipeline.heap import bound_heap
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_rebuild import rebuild_ledger
+from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.ledger_runs import Outcome
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.run_lock import RunLock
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
+from embed_index.pipeline.vector_reuse import find_vectors
 from embed_index.schemas.errors import DeadLetterLimitError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
@@ -59,12 +62,12 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
             rebuild=settings.rebuild,
             once_live=ledger.once_live(),
         )
-        return _RecordedRun(
+        return RecordedRun(
             inputs, ledger=ledger, store=store, target=target, reporter=reporter, began=began
         ).run()
 
 
-class _RecordedRun:
+class RecordedRun:
     """A run with its place in the history, from start to outcome."""
 
     def __init__(
@@ -76,6 +79,7 @@ class _RecordedRun:
         target: TargetVersion,
         reporter: Reporter,
         began: float,
+        selection: Selection | None = None,
     ) -> None:
         self._inputs = inputs
         self._settings = inputs.settings
@@ -85,6 +89,7 @@ class _RecordedRun:
         self._reporter = reporter
         self._began = began
         self._tally = RunTally()
+        self._selection = selection
         self._documents = self._open_documents()
         self._run = ledger.runs.start(target.name)
         self._letter_file = DeadLetterFile(
@@ -103,11 +108,14 @@ class _RecordedRun:
             version=target.name,
             known=target.contract.canaries if target.exists else (),
         )
+        find_all = partial(
+            find_vectors, reader=store.reader, version=target.name, ledger=self._documents
+        )
         self._indexing = Indexing(
-            source=inputs.source,
+            source=selection.source if selection else inputs.source,
             splitter=inputs.splitter,
             store=store,
-            reader=store.reader,
+            find_vectors=selection.find_vectors if selection else find_all,
             version=target.name,
             dimension=inputs.dimension,
             ledger=self._documents,
@@ -135,10 +143,14 @@ class _RecordedRun:
                 error=REDACTOR.scrub(str(cause)),
             )
             raise
+        summary = self._summary()
+        if self._selection is not None:
+            self._finish("mended", code=0)
+            self._reporter.finished(summary)
+            return summary
         allowed = allowed_dead_letters(
             self._settings.max_dead_letters, num_rows=self._tally.num_documents_read
         )
-        summary = self._summary()
         failure = _too_many(summary, allowed=allowed)
         if failure is None:
             self._finish("done", code=0)
@@ -150,15 +162,16 @@ class _RecordedRun:
         return summary
 
     def _open_documents(self) -> DocumentLedger:
-        """Return the ledger's documents, rebuilt from Milvus where the ledger was lost."""
         version, collection_id = self._target.name, self._target.contract.collection_id
-        if self._target.exists and self._ledger.versions().get(version) != collection_id:
-            # Under a passing name, so that a run that dies meanwhile does not leave half of it.
-            documents = self._ledger.documents(version, collection_id=f"rebuilding {collection_id}")
-            chunks = self._store.reader.iter_chunks(version, with_text=True)
-            rebuild_ledger(documents, chunks, folder=self._settings.state_dir)
-            self._ledger.rename_collection(version, collection_id=collection_id)
-        return self._ledger.documents(version, collection_id=collection_id)
+        if not self._target.exists:
+            return self._ledger.documents(version, collection_id=collection_id)
+        return open_documents(
+            self._ledger,
+            version=version,
+            collection_id=collection_id,
+            reader=self._store.reader,
+            folder=self._settings.state_dir,
+        )
 
     def _index_until_done_or_stopped(self) -> None:
         asyncio.run(self._index_and_settle())
@@ -166,9 +179,9 @@ class _RecordedRun:
             raise KeyboardInterrupt
 
     async def _index_and_settle(self) -> None:
-        self._reporter.started(
-            collection=self._settings.collection, num_documents=self._inputs.source.num_rows
-        )
+        selection = self._selection
+        num_documents = selection.num_documents if selection else self._inputs.source.num_rows
+        self._reporter.started(collection=self._settings.collection, num_documents=num_documents)
         with stopping_on_signals(self._indexing.stop, grace_seconds=self._settings.grace_seconds):
             async with AsyncExitStack() as servers:
                 await self._index(servers)
@@ -226,6 +239,10 @@ class _RecordedRun:
 
     def _settle(self) -> None:
         settings = self._settings
+        if self._selection is not None:
+            if self._indexing.is_complete:
+                self._selection.settle(self._run.id)
+            return
         settle(
             self._indexing,
             ledger=self._ledger,

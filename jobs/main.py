@@ -17,6 +17,8 @@ COMMANDS: Mapping[str, str] = {
     "describe": "Show how a collection was made and what it holds.",
     "status": "Show the last run, and how fresh a collection is.",
     "history": "List what the runs of a collection did.",
+    "verify": "Compare corpus, ledger and Milvus, and mend what differs.",
+    "retry": "Embed the open dead letters that can be embedded now.",
     "promote": "Point a collection's name at one of its versions.",
     "rollback": "Point a collection's name at the version before the live one.",
     "gc": "Drop old versions of a collection; never the live one.",
@@ -94,7 +96,7 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
     Results go to standard output, progress and errors to standard error. Exit codes: 0 done,
     1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
-    unavailable, 5 another run holds the lock, 130 interrupted.
+    unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
 

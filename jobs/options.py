@@ -53,6 +53,12 @@ def job_options(command: Decorated) -> Decorated:
     return _add(command, (field.name for field in SETTINGS))
 
 
+def corpus_options(command: Decorated) -> Decorated:
+    """Add what says how a collection is made of its corpus, but not the collection's name."""
+    others = ("collection", "rebuild", "metrics_file", "quiet", "log_format")
+    return _add(command, (field.name for field in SETTINGS if field.name not in others))
+
+
 def store_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection is reached."""
     return _add(command, _STORE)

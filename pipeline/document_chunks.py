@@ -1,6 +1,6 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from embed_index.pipeline.chunking import TextSplitter
@@ -32,12 +32,10 @@ class OpenDocument:
         return [chunk_id(self.document.doc_id, index) for index in (*self.refused, *beyond)]
 
 
-def chunk_document(
-    document: Document, *, splitter: TextSplitter, change: Change, entry: LedgerEntry
-) -> OpenDocument:
+def cut_document(document: Document, *, splitter: TextSplitter) -> tuple[Chunk, ...]:
     """Cut a document into its chunks."""
     spans = tuple(splitter.split(document.text))
-    chunks = tuple(
+    return tuple(
         Chunk(
             chunk_id=chunk_id(document.doc_id, index),
             document=document,
@@ -49,13 +47,25 @@ def chunk_document(
         )
         for index, span in enumerate(spans)
     )
+
+
+def join_hashes(chunks: Sequence[Chunk]) -> bytes:
+    """Return the text hashes of chunks one after the other, as the ledger keeps them."""
+    return b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks)
+
+
+def chunk_document(
+    document: Document, *, splitter: TextSplitter, change: Change, entry: LedgerEntry
+) -> OpenDocument:
+    """Cut a document that is about to be written."""
+    chunks = cut_document(document, splitter=splitter)
     return OpenDocument(
         document=document,
         change=change,
         entry=entry,
         chunks=chunks,
         num_chunks=len(chunks),
-        chunk_hashes=b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks),
+        chunk_hashes=join_hashes(chunks),
         num_unsettled=len(chunks),
     )
 

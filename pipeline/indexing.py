@@ -32,7 +32,7 @@ from embed_index.pipeline.ledger_stretches import Stretch
 from embed_index.pipeline.packing import TokenPacker
 from embed_index.pipeline.parquet_source import RowBatch
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
-from embed_index.pipeline.vector_reuse import ChunkReader, batch_reused, find_vectors
+from embed_index.pipeline.vector_reuse import VectorFinder, batch_reused
 from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, Document, EmbeddedBatch
 
 _MAX_CHUNKS_PER_BATCH = 512
@@ -76,7 +76,7 @@ class Indexing:
         source: Source,
         splitter: TextSplitter,
         store: Store,
-        reader: ChunkReader,
+        find_vectors: VectorFinder,
         version: str,
         dimension: int,
         ledger: DocumentLedger,
@@ -88,7 +88,7 @@ class Indexing:
         self._source = source
         self._splitter = splitter
         self._store = store
-        self._reader = reader
+        self._find_vectors = find_vectors
         self._version = version
         self._dimension = dimension
         self._ledger = ledger
@@ -205,9 +205,7 @@ class Indexing:
         self._dead_letters.record(rows.dead_letters)
         self.corpus_pass.keep([x.doc_id for x in rows.dead_letters if x.doc_id is not None])
         documents = self._sort_out(rows)
-        vectors = find_vectors(
-            documents, reader=self._reader, version=self._version, ledger=self._ledger
-        )
+        vectors = self._find_vectors(documents)
         self._begin(documents, with_vectors=vectors.keys())
         for document in documents:
             self._open.add(document)

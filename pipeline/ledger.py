@@ -68,6 +68,10 @@ class Ledger:
         assert found is not None
         return found
 
+    def knows(self, version: str, *, collection_id: str) -> bool:
+        """Say whether the ledger has documents of this very collection."""
+        return self.versions().get(version) == collection_id
+
     def find_documents(self, version: str) -> DocumentLedger | None:
         """Return the documents of a version as they are; None where the ledger does not know it."""
         rows = self._file.query("SELECT id FROM versions WHERE name = ?", (version,))

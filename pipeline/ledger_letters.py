@@ -62,6 +62,14 @@ class OpenDeadLetters:
                 (version, run),
             )
 
+    def close_rows(self, version: str, rows: Iterable[SourceRow], *, run: int) -> None:
+        """Close the letters of rows that a run could read and did not refuse again."""
+        with self._file.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM dead_letters WHERE version = ? AND key = ? AND last_run < ?",
+                ((version, printable(f"row:{row}"), run) for row in rows),
+            )
+
     def open(self, version: str) -> Iterator[OpenDeadLetter]:
         """Yield the open letters of a version; the ledger may be written to meanwhile."""
         last = ""

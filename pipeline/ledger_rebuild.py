@@ -1,21 +1,29 @@
 """Rebuild the ledger of a version from what Milvus holds, without embedding anything."""
 
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from embed_index.pipeline.ids import carried_hash, chunk_id, text_hash
+from embed_index.pipeline.ids import carried_hash, text_hash
+from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerDocument
+from embed_index.pipeline.row_images import is_ours
+from embed_index.pipeline.scratch_file import open_scratch
 from embed_index.pipeline.stored_chunks import StoredChunk
 
 _LAYOUT = (
     "CREATE TABLE chunks (doc_id TEXT, chunk_index INTEGER, num_chunks INTEGER, doc_hash TEXT,"
     " carried_hash TEXT, source TEXT, text_hash BLOB)"
 )
+
+
+class RowReader(Protocol):
+    """What a rebuild needs of the collection."""
+
+    def iter_chunks(self, version: str, *, with_text: bool = False) -> Iterator[StoredChunk]:
+        """Read all rows, in any order."""
 
 
 class _Row(NamedTuple):
@@ -29,6 +37,21 @@ class _Row(NamedTuple):
     """Empty where Milvus does not hold the whole text."""
 
 
+def open_documents(
+    ledger: Ledger, *, version: str, collection_id: str, reader: RowReader, folder: Path
+) -> DocumentLedger:
+    """Return the documents of an existing version, rebuilt from Milvus where the ledger was lost.
+
+    A rebuild that is cut short is begun again by the next call.
+    """
+    if not ledger.knows(version, collection_id=collection_id):
+        # Under a passing name, so that one that dies meanwhile does not leave half of it.
+        documents = ledger.documents(version, collection_id=f"rebuilding {collection_id}")
+        rebuild_ledger(documents, reader.iter_chunks(version, with_text=True), folder=folder)
+        ledger.rename_collection(version, collection_id=collection_id)
+    return ledger.documents(version, collection_id=collection_id)
+
+
 def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, folder: Path) -> int:
     """Fill a version's empty ledger with its stored chunks; return the number of documents.
 
@@ -40,29 +63,16 @@ def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, fol
         chunks: Every row of the version, with text, in any order.
         folder: Takes a temporary file, in which the rows are sorted by document.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="rebuild-", suffix=".sqlite") as file:
-        scratch = sqlite3.connect(file.name, isolation_level=None)
-        try:
-            scratch.execute("PRAGMA journal_mode = OFF")
-            scratch.execute("PRAGMA synchronous = OFF")
-            scratch.execute(_LAYOUT)
-            scratch.execute("BEGIN")
-            scratch.executemany(
-                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (_row(chunk) for chunk in chunks if _is_ours(chunk)),
-            )
-            scratch.execute("COMMIT")
-            sorted_rows = map(
-                _Row._make, scratch.execute("SELECT * FROM chunks ORDER BY doc_id, chunk_index")
-            )
-            ledger.replace_all(_documents(sorted_rows))
-        finally:
-            scratch.close()
+    with open_scratch(folder, _LAYOUT) as scratch:
+        scratch.executemany(
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (_row(chunk) for chunk in chunks if is_ours(chunk.key)),
+        )
+        sorted_rows = map(
+            _Row._make, scratch.execute("SELECT * FROM chunks ORDER BY doc_id, chunk_index")
+        )
+        ledger.replace_all(_documents(sorted_rows))
     return ledger.num_documents()
-
-
-def _is_ours(chunk: StoredChunk) -> bool:
-    return chunk.chunk_id == chunk_id(chunk.doc_id, chunk.chunk_index)
 
 
 def _row(chunk: StoredChunk) -> _Row:

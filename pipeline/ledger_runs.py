@@ -13,7 +13,9 @@ from embed_index.pipeline.ledger_file import LedgerFile
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.summary import RunCounters
 
-Outcome: TypeAlias = Literal["running", "done", "dead_letters", "failed", "interrupted"]
+Outcome: TypeAlias = Literal["running", "done", "mended", "dead_letters", "failed", "interrupted"]
+"""`mended` is a repair or a retry that went well: it leaves the rest of the collection as it was,
+and so does not make it fresh."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _COLUMNS = (

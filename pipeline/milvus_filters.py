@@ -25,13 +25,21 @@ class KeyRange:
     high: int
 
     @property
+    def bounds(self) -> tuple[str | None, str | None]:
+        """The first key and the one after the last; None where the range is open."""
+        low = _prefix(self.low) if self.low > 0 else None
+        high = _prefix(self.high) if self.high < _KEY_SPACE else None
+        return low, high
+
+    @property
     def filter(self) -> str:
         """The filter expression for the keys in the range."""
+        low, high = self.bounds
         bounds = []
-        if self.low > 0:
-            bounds.append(f"chunk_id >= {_quote(_prefix(self.low))}")
-        if self.high < _KEY_SPACE:
-            bounds.append(f"chunk_id < {_quote(_prefix(self.high))}")
+        if low is not None:
+            bounds.append(f"chunk_id >= {_quote(low)}")
+        if high is not None:
+            bounds.append(f"chunk_id < {_quote(high)}")
         return " and ".join(bounds) or 'chunk_id >= ""'
 
     def halves(self) -> tuple[Self, Self] | None:

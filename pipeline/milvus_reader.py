@@ -102,8 +102,15 @@ class CollectionReader:
 
     def count(self, version: str) -> int:
         """Count the rows; deleted ones are left out."""
-        rows = self._query(version, "", ("count(*)",), doing=f"counting the rows of {version!r}")
-        return int(rows[0]["count(*)"])
+        return self._count(version, "")
+
+    def count_range(self, version: str, keys: KeyRange) -> int:
+        """Count the rows whose keys are in a range, those that share a key included."""
+        return self._count(version, keys.filter)
+
+    def count_key(self, version: str, chunk_id: str) -> int:
+        """Count the rows of one key; Milvus may hold several."""
+        return self._count(version, any_of([chunk_id]))
 
     def search(
         self,
@@ -168,6 +175,11 @@ class CollectionReader:
                 doubt_seconds=min(policy.doubt_seconds, _FILTER_DOUBT_SECONDS),
             )
         return self._call(version, search, doing=f"searching {collection!r}", policy=policy)
+
+    def _count(self, version: str, expression: str) -> int:
+        doing = f"counting the rows of {version!r}"
+        rows = self._query(version, expression, ("count(*)",), doing=doing)
+        return int(rows[0]["count(*)"])
 
     def _fields(self, version: str, *, with_text: bool, with_vectors: bool) -> tuple[str, ...]:
         carried = (column.name for column in self._versions.carried(version))

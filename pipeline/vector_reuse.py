@@ -1,15 +1,20 @@
 """Vectors that the collection already holds for chunks that are about to be written again."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 
 from embed_index.pipeline.document_chunks import OpenDocument
 from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.ledger_entries import CHUNK_HASH_BYTES
+from embed_index.pipeline.milvus_rows import NORM_TOLERANCE
+from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.stored_chunks import StoredChunk
 from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors
+
+VectorFinder: TypeAlias = Callable[[Sequence[OpenDocument]], dict[str, Vectors]]
+"""Returns, by new chunk id, the vectors that need not be made again."""
 
 _BATCH_CHUNKS = 512
 
@@ -18,7 +23,12 @@ class ChunkReader(Protocol):
     """What reuse needs of the collection."""
 
     def fetch_chunks(
-        self, version: str, chunk_ids: Iterable[str], *, with_vectors: bool
+        self,
+        version: str,
+        chunk_ids: Iterable[str],
+        *,
+        with_text: bool = False,
+        with_vectors: bool = False,
     ) -> dict[str, StoredChunk]:
         """Return the stored chunks among the ids."""
 
@@ -62,9 +72,48 @@ def find_vectors(
     vectors: dict[str, Vectors] = {}
     for new_id, old_id in old_ids.items():
         row = stored.get(old_id)
-        if row is not None and row.vector is not None and row.doc_hash == committed[new_id]:
+        if row is not None and row.doc_hash == committed[new_id] and is_unit(row.vector):
             vectors[new_id] = row.vector
     return vectors
+
+
+def find_vectors_by_text(
+    documents: Sequence[OpenDocument],
+    *,
+    reader: ChunkReader,
+    version: str,
+    find_untrusted: Callable[[Collection[str]], Collection[str]] = lambda _: (),
+) -> dict[str, Vectors]:
+    """Return a vector by chunk id for every chunk whose text the document's rows hold.
+
+    For what the ledger does not know or does not know rightly: every row's own text is read and
+    compared. A text that Milvus could not hold whole must also be of the same document's text, and
+    at the same place in it.
+
+    Args:
+        documents: What is about to be written.
+        reader: Of the collection.
+        version: The collection version.
+        find_untrusted: Returns those of some chunk ids whose stored vectors are wrong.
+    """
+    ids = [chunk.chunk_id for document in documents for chunk in document.chunks]
+    if not ids:
+        return {}
+    untrusted = set(find_untrusted(ids))
+    stored = reader.fetch_chunks(version, ids, with_text=True, with_vectors=True)
+    known: dict[tuple[str, ...], Vectors] = {}
+    for row in stored.values():
+        if row.chunk_id not in untrusted and is_ours(row.key) and is_unit(row.vector):
+            known[image_of_stored(row).text_key] = row.vector
+    images = (image_of_chunk(chunk) for document in documents for chunk in document.chunks)
+    return {image.chunk_id: known[image.text_key] for image in images if image.text_key in known}
+
+
+def is_unit(vector: Vectors | None) -> TypeGuard[Vectors]:
+    """Say whether a stored vector can be written again; Milvus gives back what it was given."""
+    if vector is None:
+        return False
+    return abs(float(np.linalg.norm(vector.astype(np.float64))) - 1.0) <= NORM_TOLERANCE
 
 
 def batch_reused(chunks: Sequence[Chunk], vectors: dict[str, Vectors]) -> Iterator[EmbeddedBatch]:

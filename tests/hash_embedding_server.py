@@ -10,6 +10,7 @@ import base64
 import hashlib
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import ClassVar, Self
@@ -38,6 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Inputs answered so far, canaries and probes included."""
     changes_after: float = float("inf")
     next_salt: str = ""
+    refuses: Callable[[list[int]], bool] = staticmethod(lambda _: False)
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
@@ -49,6 +51,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             asked = orjson.loads(body)
             dimension = asked.get("dimensions") or WIDTH
+            if any(map(self.refuses, asked["input"])):
+                self._answer(400, {"error": "refused"})
+                return
             vectors = [vector_of(i, dimension=dimension, salt=self.salt) for i in asked["input"]]
             type(self).num_embedded += len(vectors)
             if self.num_embedded >= self.changes_after:
@@ -100,6 +105,10 @@ class HashEmbeddingServer:
     def change_after(self, num_embedded: int, *, salt: str) -> None:
         """Become another model once so many inputs were answered."""
         self._handler.changes_after, self._handler.next_salt = num_embedded, salt
+
+    def refuse(self, refuses: Callable[[list[int]], bool]) -> None:
+        """Answer 400 from now on where this is true of an input."""
+        self._handler.refuses = staticmethod(refuses)
 
     def start(self) -> None:
         self._thread.start()

@@ -1,15 +1,19 @@
 """A lost ledger comes back from what Milvus holds, and says no more than that."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embed_index.pipeline.ids import carried_hash, chunk_id, text_hash
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_entries import LedgerEntry
-from embed_index.pipeline.ledger_rebuild import rebuild_ledger
+from embed_index.pipeline.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.schemas.errors import StoreError
 
 
 def stored(doc_id: str, *texts: str, doc_hash: str = "h") -> list[StoredChunk]:
@@ -86,7 +90,56 @@ def test_a_chunk_whose_text_milvus_cut_offers_no_hash_for_reuse(tmp_path: Path) 
     assert hashes == []
 
 
-def test_a_row_under_a_foreign_key_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"chunk_id": "f" * 32}, {"chunk_index": -1}, {"chunk_index": 1 << 62}]
+)
+def test_a_row_under_a_foreign_key_is_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
     (chunk,) = stored("d", "one")
 
-    assert rebuilt(tmp_path, [replace(chunk, chunk_id="f" * 32)]) == (None, [])
+    assert rebuilt(tmp_path, [replace(chunk, **changes)]) == (None, [])
+
+
+class Rows:
+    """A collection that can fail while it is read."""
+
+    def __init__(self, chunks: list[StoredChunk], *, fails: bool = False) -> None:
+        self._chunks = chunks
+        self._fails = fails
+        self.num_readings = 0
+
+    def iter_chunks(self, version: str, *, with_text: bool = False) -> Iterator[StoredChunk]:
+        assert with_text
+        self.num_readings += 1
+        yield from self._chunks
+        if self._fails:
+            raise StoreError("away")
+
+
+def test_only_a_version_that_the_ledger_does_not_know_is_read(tmp_path: Path) -> None:
+    rows = Rows(stored("d", "one"))
+    with Ledger(tmp_path / "docs.ledger") as ledger:
+        for collection_id in ("c", "c", "recreated"):
+            documents = open_documents(
+                ledger,
+                version="docs_v1",
+                collection_id=collection_id,
+                reader=rows,
+                folder=tmp_path,
+            )
+
+        assert documents.num_documents() == 1
+    assert rows.num_readings == 2
+
+
+def test_a_rebuild_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
+    chunks = stored("d", "one", "two")
+    with Ledger(tmp_path / "docs.ledger") as ledger:
+        opening = partial(
+            open_documents, ledger, version="docs_v1", collection_id="c", folder=tmp_path
+        )
+        with pytest.raises(StoreError):
+            opening(reader=Rows(chunks[:1], fails=True))
+
+        assert not ledger.knows("docs_v1", collection_id="c")
+        assert opening(reader=Rows(chunks)).counts().num_chunks == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["docs.ledger"]

@@ -1,0 +1,112 @@
+"""Dead letters again: adapters built, the run lock taken, a run over their documents alone."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from embed_index.jobs.index_job import RecordedRun
+from embed_index.jobs.job_inputs import JobInputs, check_inputs
+from embed_index.jobs.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.progress import Reporter
+from embed_index.jobs.settled_target import settled_target
+from embed_index.jobs.stopping import interrupting_on_sigterm
+from embed_index.pipeline.dead_letters import allowed_dead_letters
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger_letters import OpenDeadLetter
+from embed_index.pipeline.lettered_documents import LetteredDocuments
+from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.selection import Selection
+from embed_index.pipeline.target_version import TargetVersion
+from embed_index.pipeline.vector_reuse import find_vectors_by_text
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriedLetters:
+    """What became of a collection's open dead letters."""
+
+    collection: str
+    version: str
+    num_before: int
+    remaining: tuple[OpenDeadLetter, ...]
+    num_chunks_embedded: int
+    num_allowed: int
+    """How many may remain."""
+
+
+def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedLetters:
+    """Index the documents of the open dead letters that can be indexed now.
+
+    Raises:
+        EmbedIndexError: As the exit codes say; letters that remain are no error here.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(interrupting_on_sigterm())
+        inputs = check_inputs(settings)
+        path = ledger_path(settings, settings.collection)
+        if not path.exists():
+            raise ConfigurationError(
+                f"no run of {settings.collection!r} has left a ledger in {settings.state_dir}",
+                remedy="Check the name and --state-dir, or give the job file with --job.",
+            )
+        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        ledger = stack.enter_context(Ledger(path))
+        store = stack.enter_context(open_job_store(settings))
+        target = settled_target(inputs, store=store)
+        before = tuple(ledger.dead_letters.open(target.name))
+        num_embedded = 0
+        if before:
+            num_embedded = _index(
+                inputs,
+                before,
+                ledger=ledger,
+                store=store,
+                target=target,
+                reporter=reporter,
+            )
+        return RetriedLetters(
+            collection=settings.collection,
+            version=target.name,
+            num_before=len(before),
+            remaining=tuple(ledger.dead_letters.open(target.name)),
+            num_chunks_embedded=num_embedded,
+            num_allowed=allowed_dead_letters(
+                settings.max_dead_letters, num_rows=inputs.source.num_rows
+            ),
+        )
+
+
+def _index(
+    inputs: JobInputs,
+    letters: tuple[OpenDeadLetter, ...],
+    *,
+    ledger: Ledger,
+    store: MilvusStore,
+    target: TargetVersion,
+    reporter: Reporter,
+) -> int:
+    source = LetteredDocuments(inputs.source, (known.letter for known in letters))
+
+    def settle(run: int) -> None:
+        store.flush(target.name)
+        ledger.dead_letters.close_rows(target.name, source.readable, run=run)
+
+    selection = Selection(
+        source=source,
+        num_documents=len(letters),
+        find_vectors=partial(find_vectors_by_text, reader=store.reader, version=target.name),
+        settle=settle,
+    )
+    summary = RecordedRun(
+        inputs,
+        ledger=ledger,
+        store=store,
+        target=target,
+        reporter=reporter,
+        began=time.monotonic(),
+        selection=selection,
+    ).run()
+    return summary.num_chunks_embedded

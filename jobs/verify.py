@@ -1,0 +1,84 @@
+"""`embed-index verify`: corpus, ledger and Milvus compared."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_index.jobs.options import (
+    SettingCommand,
+    corpus_options,
+    job_file_option,
+    show_config_option,
+)
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.show_config import render_config
+from embed_index.schemas.errors import DriftError
+
+
+@click.command(cls=SettingCommand)
+@click.argument("collection")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Mend what differs: embed what is missing or wrong, delete what is too much.",
+)
+@click.option(
+    "--sample",
+    "num_samples",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="How many chunks to embed again, at random, and compare; 0 needs no server.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@job_file_option
+@show_config_option
+@corpus_options
+def verify(
+    *,
+    collection: str,
+    repair: bool,
+    num_samples: int,
+    as_json: bool,
+    job_file: Path | None,
+    show_config: bool,
+    **flags: Any,
+) -> None:
+    """Compare corpus, ledger and Milvus, and mend what differs.
+
+    Every document is cut anew and compared with its rows; only a sample's vectors are made again.
+    Drift ends with exit code 6, unless --repair mended all of it. Documents that the corpus no
+    longer has are drift, and a repair deletes them with --delete-missing.
+
+    \b
+    embed-index verify articles --job nightly.toml
+    embed-index verify articles --job nightly.toml --sample 0 --json
+    embed-index verify articles --job nightly.toml --repair --delete-missing
+    """  # noqa: D301 - Click wants the character
+    required = () if show_config else ("input",)
+    loaded = load_settings(
+        job_file=job_file, flags={**flags, "collection": collection}, required=required
+    )
+    if show_config:
+        click.echo(render_config(loaded))
+        return
+
+    from embed_index.jobs.audit_rendering import (
+        drift_in_words,
+        verification_as_json,
+        verification_as_text,
+    )
+    from embed_index.jobs.collection_audit import verify_collection
+
+    verification = verify_collection(loaded.settings, repair=repair, num_samples=num_samples)
+    click.echo((verification_as_json if as_json else verification_as_text)(verification))
+    left = verification.left
+    if left.has_drift:
+        remedy = "What is left are documents that the corpus no longer has: give --delete-missing."
+        if not repair:
+            remedy = f"Mend it with `embed-index verify {collection} --repair`."
+        elif "orphaned" not in left.drift:
+            remedy = "Something else writes to the collection, or Milvus lost rows meanwhile."
+        raise DriftError(f"{left.version}: {drift_in_words(left)}", remedy=remedy)

@@ -1,0 +1,215 @@
+"""One audit: rows, corpus, ledger and a sample of vectors compared, nothing changed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from embed_index.pipeline.audit import Recorded, compare_document
+from embed_index.pipeline.audit_notes import AuditNotes
+from embed_index.pipeline.batch_isolation import Embedder, embed_or_isolate
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.conformance import MIN_COSINE
+from embed_index.pipeline.document_chunks import cut_document, join_hashes
+from embed_index.pipeline.duplicate_rows import find_duplicates
+from embed_index.pipeline.indexing import Source
+from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger_entries import LedgerEntry
+from embed_index.pipeline.ledger_letters import OpenDeadLetters
+from embed_index.pipeline.milvus_reader import CollectionReader
+from embed_index.pipeline.packing import TokenPacker
+from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
+from embed_index.pipeline.vector_reuse import is_unit
+from embed_index.schemas.audit_findings import AuditReport, Finding
+from embed_index.schemas.records import Chunk, ChunkBatch, Document, Vectors
+
+_MAX_CHUNKS_PER_BATCH = 512
+_ENTRIES_PER_STEP = 1024
+_CONTENT_KINDS = frozenset({"missing", "stale", "altered"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSample:
+    """How many vectors are made again, and by what."""
+
+    num_chunks: int
+    dimension: int
+    batch_tokens: int
+    open_embedder: Callable[[], Awaitable[Embedder]]
+    """Called once the first chunk is to be embedded, and not at all without a sample."""
+
+
+class AuditPass:
+    """Reads everything once; memory does not grow with the corpus or the collection.
+
+    Nobody may write to the version meanwhile: call it with the run lock held.
+    """
+
+    def __init__(
+        self,
+        *,
+        collection: str,
+        version: str,
+        source: Source,
+        splitter: TextSplitter,
+        reader: CollectionReader,
+        documents: DocumentLedger | None,
+        letters: OpenDeadLetters | None,
+        notes: AuditNotes,
+        sample: AuditSample,
+    ) -> None:
+        """Prepare an audit.
+
+        Args:
+            collection: What users call it.
+            version: The collection version.
+            source: The corpus.
+            splitter: Cuts as the version's contract says.
+            reader: Of the collection.
+            documents: The ledger's documents of the version; None where it does not know it.
+            letters: The ledger's dead letters; None where there is no ledger.
+            notes: Empty; hold afterwards what a repair needs.
+            sample: The vectors to compare.
+        """
+        self._collection = collection
+        self._version = version
+        self._source = source
+        self._splitter = splitter
+        self._reader = reader
+        self._documents = documents
+        self._letters = letters
+        self._notes = notes
+        self._sample = sample
+        self._num_documents = 0
+        self._num_chunks = 0
+        self._num_sampled = 0
+
+    async def run(self) -> AuditReport:
+        """Compare everything.
+
+        Raises:
+            UnavailableError: Milvus, the embedding server or the disk cannot be used.
+            ConfigurationError: A file of the corpus is damaged.
+        """
+        num_rows = await asyncio.to_thread(self._read_rows)
+        embedder: Embedder | None = None
+        batches = self._compare()
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            embedder = embedder or await self._sample.open_embedder()
+            await self._compare_vectors(batch, embedder=embedder)
+        await asyncio.to_thread(self._find_departed)
+        return AuditReport(
+            collection=self._collection,
+            version=self._version,
+            num_documents=self._num_documents,
+            num_chunks=self._num_chunks,
+            num_rows=num_rows,
+            num_sampled=self._num_sampled,
+            num_dead_letters=0 if self._letters is None else self._letters.count(self._version),
+            drift=self._notes.drift(),
+        )
+
+    def _read_rows(self) -> int:
+        """Note rows and dead letters, find what needs no corpus; return the number of rows."""
+        notes = self._notes
+        if self._letters is not None:
+            letters = (known.letter for known in self._letters.open(self._version))
+            notes.take_refused(x.doc_id for x in letters if x.doc_id and x.stage != "read")
+        rows = self._reader.iter_chunks(self._version, with_text=True)
+        notes.take_rows((image_of_stored(row), not is_ours(row.key)) for row in rows)
+        notes.choose_sample(self._sample.num_chunks)
+        for key, doc_id in notes.foreign():
+            notes.add(Finding("foreign", doc_id, key))
+            notes.add_superfluous([key])
+        num_rows = self._reader.count(self._version)
+        duplicates = set(notes.met_twice())
+        if num_rows > notes.num_keys():
+            duplicates.update(find_duplicates(notes, reader=self._reader, version=self._version))
+        for key in sorted(duplicates):
+            notes.add(Finding("duplicate", notes.owner(key), key))
+        return num_rows
+
+    def _compare(self) -> Iterator[ChunkBatch]:
+        """Compare the corpus, document by document; yield what the sample has of it."""
+        packer = TokenPacker(max_tokens=self._sample.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
+        for rows in self._source.read():
+            for chunk in self._compare_rows(rows):
+                if batch := packer.add(chunk):
+                    yield batch
+        if batch := packer.flush():
+            yield batch
+
+    def _compare_rows(self, rows: RowBatch) -> Iterator[Chunk]:
+        notes = self._notes
+        notes.keep(letter.doc_id for letter in rows.dead_letters if letter.doc_id is not None)
+        is_first = notes.meet(document.doc_id for document in rows.documents)
+        documents = [x for x, first in zip(rows.documents, is_first, strict=True) if first]
+        doc_ids = [document.doc_id for document in documents]
+        stored = notes.rows_of(doc_ids)
+        refused = notes.refused(doc_ids)
+        for document, entry in zip(documents, self._entries(doc_ids), strict=True):
+            chunks = cut_document(document, splitter=self._splitter)
+            findings = list(
+                compare_document(
+                    document,
+                    wanted=[image_of_chunk(chunk) for chunk in chunks],
+                    stored=stored.get(document.doc_id, ()),
+                    recorded=self._recorded(document, entry, refused),
+                    chunk_hashes=join_hashes(chunks),
+                )
+            )
+            for finding in findings:
+                notes.add(finding)
+                if finding.kind == "orphaned" and finding.chunk_id is not None:
+                    notes.add_superfluous([finding.chunk_id])
+            self._num_documents += 1
+            self._num_chunks += len(chunks)
+            yield from self._sampled(chunks, findings)
+
+    def _entries(self, doc_ids: Sequence[str]) -> Sequence[LedgerEntry | None]:
+        return [None] * len(doc_ids) if self._documents is None else self._documents.lookup(doc_ids)
+
+    def _recorded(
+        self, document: Document, entry: LedgerEntry | None, refused: set[str]
+    ) -> Recorded:
+        hashes: list[bytes] = []
+        if entry is not None and self._documents is not None:
+            hashes = self._documents.chunk_hashes(document.doc_id)
+        return Recorded(entry, b"".join(hashes), document.doc_id in refused)
+
+    def _sampled(self, chunks: Sequence[Chunk], findings: Sequence[Finding]) -> Iterator[Chunk]:
+        if not self._sample.num_chunks:
+            return
+        bad = {finding.chunk_id for finding in findings if finding.kind in _CONTENT_KINDS}
+        sampled = self._notes.sampled([chunk.chunk_id for chunk in chunks])
+        yield from (x for x in chunks if x.chunk_id in sampled and x.chunk_id not in bad)
+
+    async def _compare_vectors(self, batch: ChunkBatch, *, embedder: Embedder) -> None:
+        result = await embed_or_isolate(batch, embedder=embedder, dimension=self._sample.dimension)
+        chunks = result.embedded.chunks
+        stored = await asyncio.to_thread(
+            self._reader.fetch_vectors, self._version, [chunk.chunk_id for chunk in chunks]
+        )
+        self._num_sampled += len(chunks)
+        for chunk, vector in zip(chunks, result.embedded.vectors, strict=True):
+            there = stored.get(chunk.chunk_id)
+            if there is None or not _is_same(there, vector):
+                self._notes.add(Finding("vector", chunk.document.doc_id, chunk.chunk_id))
+
+    def _find_departed(self) -> None:
+        """Find rows and ledger entries of documents that the corpus does not have."""
+        notes = self._notes
+        notes.note_departed()
+        for key, doc_id in notes.departed_rows():
+            notes.add(Finding("orphaned", doc_id, key))
+        entries = iter(()) if self._documents is None else self._documents.entries()
+        while step := list(islice(entries, _ENTRIES_PER_STEP)):
+            for doc_id in notes.note_recorded(notes.unmet([entry.doc_id for entry in step])):
+                notes.add(Finding("misrecorded", doc_id))
+
+
+def _is_same(stored: Vectors, made: Vectors) -> bool:
+    return is_unit(stored) and float(np.dot(stored, made)) >= MIN_COSINE

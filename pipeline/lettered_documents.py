@@ -1,0 +1,44 @@
+"""The documents of a corpus that open dead letters stand for."""
+
+from collections.abc import Iterable, Iterator
+
+from embed_index.pipeline.indexing import Source
+from embed_index.pipeline.ledger_letters import printable
+from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.schemas.records import DeadLetter, SourceRow
+
+
+class LetteredDocuments:
+    """Reads what dead letters are about, and nothing else; memory grows with their number.
+
+    A row that could not be read is known by its place, a document that failed later by its id.
+    Every row that bears one of their ids is read, so that a repeated id is met as such.
+    """
+
+    def __init__(self, source: Source, letters: Iterable[DeadLetter]) -> None:
+        self._source = source
+        self._places: set[str] = set()
+        self._doc_ids: set[str] = set()
+        for letter in letters:
+            if letter.stage == "read" or letter.doc_id is None:
+                self._places.add(printable(str(letter.source)))
+            else:
+                self._doc_ids.add(letter.doc_id)
+        self.readable: list[SourceRow] = []
+        """Places of refused rows that could be read this time; complete when reading is over."""
+
+    def read(self) -> Iterator[RowBatch]:
+        """Yield the rows that the letters are about, good and bad, in the corpus' order."""
+        if self._places:
+            self._find_readable()
+        for rows in self._source.read():
+            yield RowBatch(
+                tuple(x for x in rows.documents if x.doc_id in self._doc_ids),
+                tuple(x for x in rows.dead_letters if printable(str(x.source)) in self._places),
+            )
+
+    def _find_readable(self) -> None:
+        for rows in self._source.read():
+            found = [x for x in rows.documents if printable(str(x.source)) in self._places]
+            self.readable.extend(document.source for document in found)
+            self._doc_ids.update(document.doc_id for document in found)
