@@ -60,11 +60,13 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     from sglang.srt.server_args import prepare_server_args
     from sglang.srt.utils import kill_process_tree
 
-    server_args = prepare_server_args(list(flags))
-    if server_args.host != _LOOPBACK or server_args.api_key or server_args.admin_api_key:
+    # From 0.5.17 on arguments cannot be changed once they are parsed; the list is ours alone.
+    server_args = prepare_server_args([*flags, f"--api-key={key}"])
+    if server_args.host != _LOOPBACK or server_args.admin_api_key:
         sys.exit("the flags set another address or a key; both are the launcher's")
-    server_args.api_key = key
-    # Newer versions resolve the arguments, and seal them, in a step of their own.
+    # Newer versions keep what they parsed, to show it.
+    server_args._launch_command = None
+    # They also resolve the arguments, and seal them, in a step of their own.
     if hasattr(server_args, "resolve_once"):
         server_args.resolve_once()
     try:
