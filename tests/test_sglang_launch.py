@@ -50,6 +50,13 @@ def test_the_pool_of_a_cpu_server_is_bounded_and_holds_the_context() -> None:
         assert int(value_of("--context-length", flags)) < pool <= max(8_192, max_tokens + 4_096)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_the_share_of_memory_is_not_left_to_sglang(device: Device) -> None:
+    flags = sglang_flags(profile(device=device), port=1)
+
+    assert 0.5 < float(value_of("--mem-fraction-static", flags)) < 0.9
+
+
 def test_a_hopper_gpu_needs_no_key_value_pool() -> None:
     flags = sglang_flags(profile(), port=1)
 
