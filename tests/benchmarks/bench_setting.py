@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from make_model import SHAPES, TOKENIZER_VOCABULARY, Shape
+from pydantic import SecretStr
 
 from embed_index.jobs.server_choice import server_profile
 from embed_index.pipeline.embedding_server import ManagedServer
@@ -76,13 +77,15 @@ class Bench:
         }
         return JobSettings.model_validate(given | more)
 
-    def new_server(self) -> ManagedServer:
-        """Return a server with the flags that a run would give it, for all lengths."""
-        settings = self.settings()
+    def new_server(
+        self, *flags: str, gpu: int | None = None, key: SecretStr | None = None
+    ) -> ManagedServer:
+        """Return a server with the flags that a run would give it, for all lengths, and more."""
+        settings = self.settings(server_extra_args=(*self.server_args, *flags))
         profile = server_profile(
             settings, model=find_model(settings.model), max_tokens=MAX_CONTEXT_TOKENS
         )
-        return ManagedServer(profile, log_folder=self.state_folder / "logs")
+        return ManagedServer(profile, log_folder=self.state_folder / "logs", gpu=gpu, key=key)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -104,8 +107,9 @@ class Stopwatch:
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def lap(self, step: str) -> None:
-        """Print the seconds since the last lap."""
-        now = time.monotonic()
-        print(f"[{now - self._last:6.1f} s] {step}", flush=True)
-        self._last = now
+    def lap(self, step: str) -> float:
+        """Print and return the seconds since the last lap."""
+        seconds = time.monotonic() - self._last
+        print(f"[{seconds:6.1f} s] {step}", flush=True)
+        self._last += seconds
+        return seconds

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import shutil
 import subprocess
 import threading
@@ -54,7 +55,9 @@ def _reader() -> Callable[[], float] | None:
         nvml = importlib.import_module("pynvml")
         with contextlib.suppress(nvml.NVMLError):
             nvml.nvmlInit()
-            device = nvml.nvmlDeviceGetHandleByIndex(0)
+            # The driver's own tools count all GPUs; CUDA counts those that it may see.
+            first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+            device = nvml.nvmlDeviceGetHandleByIndex(int(first))
             return lambda: float(nvml.nvmlDeviceGetUtilizationRates(device).gpu)
     return _read_smi if shutil.which("nvidia-smi") else None
 
