@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from embed_index.pipeline.redaction import KeyRedactor
+from embed_index.pipeline.server_gate import KeyGate
 
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
@@ -56,7 +57,7 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     from sglang.srt.plugins import load_plugins
 
     load_plugins()
-    from sglang.srt.entrypoints.http_server import launch_server
+    from sglang.srt.entrypoints.http_server import app, launch_server
     from sglang.srt.server_args import prepare_server_args
     from sglang.srt.utils import kill_process_tree
 
@@ -69,6 +70,7 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     # They also resolve the arguments, and seal them, in a step of their own.
     if hasattr(server_args, "resolve_once"):
         server_args.resolve_once()
+    app.add_middleware(KeyGate, key=key)
     try:
         launch_server(server_args)
     finally:
