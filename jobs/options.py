@@ -71,7 +71,23 @@ def search_options(command: Decorated) -> Decorated:
 
 def serve_options(command: Decorated) -> Decorated:
     """Add the settings of a server that runs by itself."""
-    return _add(command, (*_MODEL, "max_tokens", *_MANAGED_SERVER))
+    own = ("max_tokens", "request_timeout_seconds", "grace_seconds")
+    return _add(command, (*_MODEL, *own, *_MANAGED_SERVER))
+
+
+def server_options(command: Decorated) -> Decorated:
+    """Add the address of servers that somebody else runs."""
+    return _add(command, ("server_url",))
+
+
+def rotation_options(command: Decorated) -> Decorated:
+    """Add the settings with which the server of `embed-index serve` is found and waited for."""
+    return _add(command, ("state_dir", "start_timeout_seconds"))
+
+
+def destruction_options(command: Decorated) -> Decorated:
+    """Add the settings with which servers are found that may still take a key."""
+    return _add(command, ("server_url", "state_dir"))
 
 
 def version_options(command: Decorated) -> Decorated:
@@ -92,6 +108,17 @@ def job_file_option(command: Decorated) -> Decorated:
         type=click.Path(path_type=Path),
         metavar="JOB.toml",
         help="Take settings from this job file, too.",
+    )
+    return option(command)
+
+
+def key_file_option(command: Decorated) -> Decorated:
+    """Add `--key-file`, for the commands that only read the key."""
+    option = click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File of mode 0600 that holds the API key and nothing else.",
     )
     return option(command)
 

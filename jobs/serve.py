@@ -8,20 +8,16 @@ import click
 from embed_index.jobs.options import (
     SettingCommand,
     job_file_option,
+    key_file_option,
     serve_options,
     show_config_option,
 )
-from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.settings_loading import LoadedSettings, load_settings
 from embed_index.jobs.show_config import render_config
 
 
 @click.command(cls=SettingCommand)
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File of mode 0600 that holds the API key and nothing else.",
-)
+@key_file_option
 @job_file_option
 @show_config_option
 @serve_options
@@ -32,16 +28,28 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
     comes from --key-file, the systemd credential embedding-api-key, EMBEDDING_API_KEY in the
     environment or .env; never from an argument, which `ps` would show.
 
+    A server that ends, or leaves a small request unanswered for --request-timeout-seconds, is
+    started again with the same port and key; one that keeps failing ends with exit code 4. SIGHUP
+    reads the key anew and restarts the server when it has finished what is in flight.
+
     \b
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000
     embed-index serve --job nightly.toml --key-file /etc/embed-index/key
     """  # noqa: D301 - Click wants the character
-    required = () if show_config else ("server_key",)
-    loaded = load_settings(job_file=job_file, flags=flags, required=required, key_file=key_file)
+
+    def load() -> LoadedSettings:
+        return load_settings(
+            job_file=job_file,
+            flags=flags,
+            required=() if show_config else ("server_key",),
+            key_file=key_file,
+        )
+
+    loaded = load()
     if show_config:
         click.echo(render_config(loaded))
         return
 
     from embed_index.jobs.server_job import serve_until_stopped
 
-    serve_until_stopped(loaded.settings)
+    serve_until_stopped(loaded, reload=load)

@@ -2,28 +2,73 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import click
+from pydantic import SecretStr
 
+from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import server_profile
+from embed_index.jobs.settings_loading import LoadedSettings
+from embed_index.jobs.terminal import has_terminal
 from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.model_files import find_model
+from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.server_life import ServerProcess
+from embed_index.pipeline.server_preflight import LOOPBACK, free_port
+from embed_index.pipeline.serving import Watchfulness, keep_serving
+from embed_index.pipeline.serving_record import ServingRecord, recorded_serving
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-def serve_until_stopped(settings: JobSettings) -> None:
+ReadKey = Callable[[], SecretStr]
+Launcher = Callable[[SecretStr], ManagedServer]
+
+
+def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSettings]) -> None:
     """Run a server with the key of the settings until SIGINT or SIGTERM.
+
+    SIGHUP replaces it by one with the key that `reload` finds then; where the key is a
+    credential of systemd, which renews those only when it starts a service, it ends this process.
+
+    Args:
+        loaded: The settings, with a key.
+        reload: Loads them anew, for the key alone; raises ConfigurationError.
 
     Raises:
         ConfigurationError: Model, port, key or a flag is unusable.
-        ServerError: The server does not start, or ended by itself.
+        LockHeldError: Another server runs from the state folder.
+        ServerError: The server does not start, or failed too often.
     """
+    settings, source = loaded.settings, loaded.sources["server_key"]
+    # Chosen once, so that those who use the server find it again after a restart.
+    port = settings.server_port or free_port()
+    record = ServingRecord.of_this_process(
+        url=f"http://{LOOPBACK}:{port}",
+        key_file=source.file,
+        key_from_systemd=source.from_systemd,
+    )
+    job = _ServerJob(
+        launcher=_launcher(settings, port=port),
+        watchfulness=Watchfulness(answer_seconds=settings.request_timeout_seconds),
+        read_key=None if source.from_systemd else lambda: _key_of(reload().settings),
+    )
+    with recorded_serving(settings.state_dir, record):
+        asyncio.run(job.run(_key_of(settings)))
+
+
+def _key_of(settings: JobSettings) -> SecretStr:
     if settings.server_key is None:
         raise ConfigurationError(
             "server_key: a server needs a key",
             remedy="Put EMBEDDING_API_KEY into .env, or give --key-file.",
         )
+    return settings.server_key
+
+
+def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     profile = server_profile(
         settings,
@@ -32,36 +77,86 @@ def serve_until_stopped(settings: JobSettings) -> None:
         if "max_tokens" in settings.model_fields_set
         else MAX_CONTEXT_TOKENS,
     )
-    server = ManagedServer(
-        profile,
-        log_folder=settings.state_dir / "logs",
-        port=settings.server_port or None,
-        key=settings.server_key,
-        start_seconds=settings.start_timeout_seconds,
-    )
-    asyncio.run(_serve(server))
+
+    def launch(key: SecretStr) -> ManagedServer:
+        server = ManagedServer(
+            profile,
+            log_folder=settings.state_dir / "logs",
+            port=port,
+            key=key,
+            start_seconds=settings.start_timeout_seconds,
+            grace_seconds=settings.grace_seconds,
+        )
+        _tell(f"loading the model; log: {server.log_path}")
+        return server
+
+    return launch
 
 
-async def _serve(server: ManagedServer) -> None:
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    async with server:
-        click.echo(f"loading the model; log: {server.log_path}", err=True)
-        serving = asyncio.create_task(_announce_and_watch(server))
-        waiting = asyncio.create_task(stopped.wait())
+class _ServerJob:
+    """Servers one after the other, each until a signal says what comes next."""
+
+    def __init__(
+        self, *, launcher: Launcher, watchfulness: Watchfulness, read_key: ReadKey | None
+    ) -> None:
+        self._launcher = launcher
+        self._watchfulness = watchfulness
+        self._read_key = read_key
+        self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._had_terminal = has_terminal()
+
+    async def run(self, key: SecretStr) -> None:
+        """Serve until a signal ends it."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._received.put_nowait, number)
+        next_key: SecretStr | None = key
+        while next_key is not None:
+            next_key = await self._serve_until_signalled(next_key)
+
+    async def _serve_until_signalled(self, key: SecretStr) -> SecretStr | None:
+        """Serve with one key; return the next one, None to end."""
+        serving = asyncio.create_task(
+            keep_serving(
+                lambda: self._launcher(key),
+                watchfulness=self._watchfulness,
+                announce=_announce,
+                tell=_tell,
+            )
+        )
+        deciding = asyncio.create_task(self._decide(key))
         try:
-            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, deciding}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 await serving
+            return await deciding
         finally:
-            for task in (serving, waiting):
+            for task in (serving, deciding):
                 task.cancel()
-            await asyncio.wait({serving, waiting})
+            await asyncio.wait({serving, deciding})
+
+    async def _decide(self, key: SecretStr) -> SecretStr | None:
+        """Wait for a signal that changes something; return the next key, None to end."""
+        while await self._received.get() == signal.SIGHUP:
+            if self._had_terminal and not has_terminal():
+                return None
+            if self._read_key is None:
+                _tell("ends, so that systemd starts it again with the credential as it is now")
+                return None
+            try:
+                new = self._read_key()
+            except ConfigurationError as error:
+                _tell(f"the key stays as it is: {error.message}")
+                continue
+            _tell("restarts with " + ("the same key" if new == key else "the new key"))
+            return new
+        return None
 
 
-async def _announce_and_watch(server: ManagedServer) -> None:
-    access = await server.wait_ready()
-    click.echo(f"ready at {server.url}/v1 ({access.engine}, {access.width} dimensions)", err=True)
-    await server.watch()
+def _announce(server: ServerProcess, access: ServerAccess) -> None:
+    url = server.endpoint.url
+    _tell(f"ready at {url}/v1 ({access.engine}, {access.width} dimensions)")
+
+
+def _tell(text: str) -> None:
+    click.echo(REDACTOR.scrub(text), err=True)

@@ -103,8 +103,12 @@ def _flag_value(field: SettingField, value: object) -> object:
 def _from_key_file(path: Path | None, folder: Path) -> dict[str, Sourced]:
     if path is None:
         return {}
-    key = read_key_file(folder / path)
-    return {"server_key": Sourced(value=key, origin=f"key file {path}", folder=folder)}
+    file = folder / path
+    return {
+        "server_key": Sourced(
+            value=read_key_file(file), origin=f"key file {path}", folder=folder, file=file
+        )
+    }
 
 
 def _from_credentials(environ: Mapping[str, str], folder: Path) -> dict[str, Sourced]:
@@ -114,7 +118,13 @@ def _from_credentials(environ: Mapping[str, str], folder: Path) -> dict[str, Sou
     names = {f.name: f.setting.credential for f in SETTINGS if f.setting.credential}
     found = {name: read_credential(Path(directory), file) for name, file in names.items()}
     return {
-        name: Sourced(value=value, origin=f"systemd credential {names[name]}", folder=folder)
+        name: Sourced(
+            value=value,
+            origin=f"systemd credential {names[name]}",
+            folder=folder,
+            file=Path(directory) / names[name],
+            from_systemd=True,
+        )
         for name, value in found.items()
         if value is not None
     }
@@ -133,11 +143,11 @@ def _from_env_file(folder: Path) -> dict[str, Sourced]:
             remedy="Save it as UTF-8 text that you can read, or remove it.",
         ) from None
     given = {name: value for name, value in variables.items() if value is not None}
-    return _from_variables(given, label=".env", folder=folder)
+    return _from_variables(given, label=".env", folder=folder, file=path)
 
 
 def _from_variables(
-    variables: Mapping[str, str], *, label: str, folder: Path
+    variables: Mapping[str, str], *, label: str, folder: Path, file: Path | None = None
 ) -> dict[str, Sourced]:
     """Take the settings out of variables; an empty one is not set."""
     return {
@@ -145,6 +155,7 @@ def _from_variables(
             value=_variable_value(field, variables[field.env]),
             origin=f"{label} {field.env}",
             folder=folder,
+            file=file,
         )
         for field in SETTINGS
         if field.env and variables.get(field.env)

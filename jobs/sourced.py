@@ -23,6 +23,10 @@ class Sourced:
     """What a relative path in the value is relative to."""
     public: bool = False
     """Whether others may read the place: arguments and job files are none for a password."""
+    file: Path | None = None
+    """Where a secret is read from, so that it can be read again; None for a variable."""
+    from_systemd: bool = False
+    """Whether the file is a credential, which systemd renews only when it starts the service."""
 
 
 def refuse(field: SettingField, sourced: Sourced, problem: str) -> ConfigurationError:

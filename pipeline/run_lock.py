@@ -41,8 +41,12 @@ class RunLock:
         ConfigurationError: The file cannot be created or locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, held_means: str = "Another run works on this collection"
+    ) -> None:
+        """Name the lock's file, and in words what it means that another process holds it."""
         self.path = path
+        self._held_means = held_means
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -95,7 +99,7 @@ class RunLock:
                     time.sleep(_POLL_SECONDS)
                     continue
                 raise LockHeldError(
-                    f"Another run works on this collection: {_words(holder)}.",
+                    f"{self._held_means}: {_words(holder)}.",
                     remedy=f"Wait for it to end; the lock is {self.path}.",
                 ) from error
             except BaseException:

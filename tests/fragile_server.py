@@ -1,6 +1,7 @@
 """A managed server's double: it dies of some token ids, hangs on others, and is gone at once."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -110,3 +111,20 @@ class FragileServer:
         if self._is_alive:
             writer.write(_render(reply([in_base64(vector_of(ids)[:width]) for ids in inputs])))
             await writer.drain()
+
+
+class Nursery:
+    """Launches servers from a script, the last one again and again, and remembers them."""
+
+    def __init__(self, *script: Callable[[], FragileServer]) -> None:
+        self._script = deque(script)
+        self.servers: list[FragileServer] = []
+
+    def __call__(self) -> FragileServer:
+        make = self._script.popleft() if len(self._script) > 1 else self._script[0]
+        self.servers.append(make())
+        return self.servers[-1]
+
+    @property
+    def num_lives(self) -> int:
+        return len(self.servers)

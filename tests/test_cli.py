@@ -347,11 +347,13 @@ def test_serve_takes_its_key_from_a_file(wiring: Wiring) -> None:
     key_file.chmod(0o600)
 
     result = invoke("serve", "--key-file", "key", "--server-port", "31000")
-    ((settings,), _) = wiring.calls[0]
+    ((loaded,), keywords) = wiring.calls[0]
 
     assert result.exit_code == 0
-    assert settings.server_key.get_secret_value() == SECRET
-    assert settings.server_port == 31000
+    assert loaded.settings.server_key.get_secret_value() == SECRET
+    assert loaded.settings.server_port == 31000
+    key_file.write_text("another-key")
+    assert keywords["reload"]().settings.server_key.get_secret_value() == "another-key"
 
 
 def test_no_command_takes_a_secret_as_argument() -> None:

@@ -1,12 +1,11 @@
 """Servers that crash, hang or never come back, and the batches that they take along."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from fragile_server import FragileServer, any_of
+from fragile_server import FragileServer, Nursery, any_of
 from misbehaving_server import vector_of
 from supervised import DIMENSION, QUICK, supervised, supervision
 
@@ -23,23 +22,6 @@ POISON = 666
 DOCUMENT = Document(
     doc_id="d", text="", carried=(), source=SourceRow(path="p", row_group=0, row=0), doc_hash=""
 )
-
-
-class Nursery:
-    """Launches servers from a script, the last one again and again, and remembers them."""
-
-    def __init__(self, *script: Callable[[], FragileServer]) -> None:
-        self._script = deque(script)
-        self.servers: list[FragileServer] = []
-
-    def __call__(self) -> FragileServer:
-        make = self._script.popleft() if len(self._script) > 1 else self._script[0]
-        self.servers.append(make())
-        return self.servers[-1]
-
-    @property
-    def num_lives(self) -> int:
-        return len(self.servers)
 
 
 def batch(*ids: int) -> ChunkBatch:
