@@ -14,6 +14,16 @@ def read_key_file(path: Path) -> SecretStr:
     Raises:
         ConfigurationError: There is no such file, others may read it, or it is not one line.
     """
+    refuse_open_to_others(path)
+    return _only_line(path)
+
+
+def refuse_open_to_others(path: Path) -> None:
+    """Refuse a file with a key in it that others may read or write.
+
+    Raises:
+        ConfigurationError: They may, or there is no such file.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -23,7 +33,6 @@ def read_key_file(path: Path) -> SecretStr:
             f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o})",
             remedy=f"Run: chmod 600 {path}. If others have read it, draw a new key.",
         )
-    return _only_line(path)
 
 
 def read_credential(directory: Path, name: str) -> SecretStr | None:

@@ -2,12 +2,12 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import click
 
 from embed_index.jobs.failures import Invocation, report
+from embed_index.jobs.lazy_group import LazyGroup
 
 _PACKAGE = "embed-index"
 
@@ -23,37 +23,13 @@ COMMANDS: Mapping[str, str] = {
     "rollback": "Point a collection's name at the version before the live one.",
     "gc": "Drop old versions of a collection; never the live one.",
     "serve": "Run only the authenticated embedding server.",
+    "keys": "Make, check, change and destroy the embedding server's key.",
 }
 """Names and short helps, so that `--help` need not import the modules of the same names."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a subcommand when it is called, and reports how it failed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the names in the order in which people need them."""
-        return list(COMMANDS)
-
-    def get_command(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        cmd_name: str,
-    ) -> click.Command | None:
-        """Import a command's module and return the command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"embed_index.jobs.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        formatter: click.HelpFormatter,
-    ) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class ReportingGroup(LazyGroup):
+    """The outermost group, which reports how a command failed."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever it raises becomes a message and an exit code."""
@@ -71,7 +47,11 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ReportingGroup,
+    listing=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--debug",
     is_flag=True,

@@ -182,7 +182,7 @@ class _Asking:
                 method, route, headers=headers, content=body, timeout=self._timeout
             )
         except httpx.TransportError as error:
-            raise _unreachable(self._endpoint.url, error=error) from error
+            raise unreachable(self._endpoint.url, error=error) from error
 
     def _raise_for_probe(self, response: httpx.Response) -> NoReturn:
         raise ServerError(
@@ -201,8 +201,8 @@ class _Asking:
         return ": " + words.replace(self._endpoint.key.get_secret_value(), "<redacted>")
 
 
-def _unreachable(url: str, *, error: httpx.TransportError) -> ServerError:
-    """Name the cause: name lookup, certificate, timeout, or no connection."""
+def unreachable(url: str, *, error: httpx.TransportError) -> ServerError:
+    """Return an error that names the cause: name lookup, certificate, timeout, no connection."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from embed_index.jobs import failures
+from embed_index.jobs import failures, keys
 from embed_index.jobs.main import COMMANDS, cli
 from embed_index.jobs.redaction import REDACTOR
 from embed_index.pipeline.stored_chunks import SearchHit, StoredChunk
@@ -118,12 +118,15 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments)
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
+def commands(group: click.Group = cli, *above: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command with its whole name, such as `keys rotate`; a group comes before its own."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
-        yield name, command
+        yield " ".join((*above, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *above, name)
 
 
 @pytest.mark.parametrize(
@@ -364,14 +367,16 @@ def test_no_command_takes_a_secret_as_argument() -> None:
 
 
 def test_every_command_is_listed_with_the_beginning_of_its_own_help() -> None:
-    listing = invoke("--help").stdout
+    listed = {**COMMANDS, **{f"keys {name}": text for name, text in keys.COMMANDS.items()}}
 
-    assert [name for name, _ in commands()] == list(COMMANDS)
+    assert {name for name, _ in commands()} == {*listed}
+    assert cli.list_commands(click.Context(cli)) == list(COMMANDS)
     for name, command in commands():
+        *above, own = name.split()
         assert command.help is not None
-        assert command.help.startswith(COMMANDS[name])
-        assert f"{name} " in listing
-        assert COMMANDS[name] in listing
+        assert command.help.startswith(listed[name])
+        assert f"{own} " in invoke(*above, "--help").stdout
+        assert listed[name] in invoke(*above, "--help").stdout
 
 
 def test_every_option_has_a_help_and_every_command_an_example() -> None:
@@ -380,7 +385,7 @@ def test_every_option_has_a_help_and_every_command_an_example() -> None:
         for param in command.params:
             if isinstance(param, click.Option):
                 assert param.help, f"{name} {param.opts}"
-                assert invoke(name, "--help").stdout.count(param.opts[0]) >= 1
+                assert invoke(*name.split(), "--help").stdout.count(param.opts[0]) >= 1
 
 
 PYTHON = (sys.executable, "-c", "import sys; from embed_index.jobs.main import main; main()")

@@ -1,0 +1,138 @@
+"""A new key for the server of `embed-index serve`: written, taken, and the old one proven dead."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from embed_index.jobs.key_generation import draw_key
+from embed_index.jobs.key_places import KeyPlace
+from embed_index.jobs.redaction import REDACTOR
+from embed_index.jobs.stopping import interrupting_on_sigterm
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.key_probe import takes_key
+from embed_index.pipeline.serving_record import ServingRecord, find_serving
+from embed_index.schemas.errors import ConfigurationError, ServerError
+
+_POLL_SECONDS = 0.2
+
+
+def rotate_key(place: KeyPlace, *, state_dir: Path, patience_seconds: float) -> str:
+    """Give the running server a new key; on any failure the old one is put back.
+
+    Args:
+        place: Where the key lives, and where the server reads it from.
+        state_dir: State folder of `embed-index serve`.
+        patience_seconds: How long the restart may take.
+
+    Returns:
+        The server's address. It takes the new key now, and refuses the old one.
+
+    Raises:
+        ConfigurationError: The place is unusable, or the server reads its key elsewhere.
+        ServerError: No server runs, or it does not come back with the new key.
+    """
+    with interrupting_on_sigterm():
+        return asyncio.run(_rotate(place, state_dir=state_dir, patience_seconds=patience_seconds))
+
+
+async def _rotate(place: KeyPlace, *, state_dir: Path, patience_seconds: float) -> str:
+    old = place.read()
+    REDACTOR.remember(old.get_secret_value())
+    serving = _find(state_dir)
+    _refuse_other_source(serving, place=place)
+    if not await _takes(serving, old):
+        raise ServerError(
+            f"The server at {serving.url} does not take the key in {place.path}.",
+            remedy="Wait until it is ready, or name the place that it reads its key from.",
+        )
+    new = draw_key()
+    place.replace(new)
+    try:
+        _signal(serving)
+        return await _wait_for_change(
+            old, new, state_dir=state_dir, serving=serving, patience_seconds=patience_seconds
+        )
+    except BaseException as error:
+        place.replace(old)
+        still_there = find_serving(state_dir)
+        if still_there is not None:
+            _signal(still_there)
+        error.add_note(
+            f"The old key is back in {place.path}"
+            + (", and the server was told to take it." if still_there else ".")
+        )
+        raise
+
+
+def _find(state_dir: Path) -> ServingRecord:
+    serving = find_serving(state_dir)
+    if serving is None:
+        raise ServerError(
+            f"No embed-index serve runs from the state folder {state_dir}.",
+            remedy="Name its folder with --state-dir. The key of a server that does not run is "
+            "changed by `embed-index keys destroy` and `generate`.",
+        )
+    return serving
+
+
+def _refuse_other_source(serving: ServingRecord, *, place: KeyPlace) -> None:
+    """Refuse a place from which the server would not read its key again."""
+    if serving.key_from_systemd:
+        return
+    if serving.key_file is None:
+        raise ConfigurationError(
+            f"the server of process {serving.pid} has its key from its environment, and would come "
+            "back with the same one",
+            remedy="Start `embed-index serve` with --key-file or .env.",
+        )
+    if serving.key_file != str(place.path):
+        raise ConfigurationError(
+            f"the server of process {serving.pid} reads its key from {serving.key_file}, "
+            f"not from {place.path}",
+            remedy="Name that file.",
+        )
+
+
+def _signal(serving: ServingRecord) -> None:
+    try:
+        os.kill(serving.pid, signal.SIGHUP)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise ConfigurationError(
+            f"process {serving.pid}, which serves, belongs to another user",
+            remedy="Run it as that user.",
+        ) from None
+
+
+async def _wait_for_change(
+    old: SecretStr,
+    new: SecretStr,
+    *,
+    state_dir: Path,
+    serving: ServingRecord,
+    patience_seconds: float,
+) -> str:
+    deadline = time.monotonic() + patience_seconds
+    while time.monotonic() < deadline:
+        now = find_serving(state_dir)
+        if now is None and not serving.key_from_systemd:
+            raise ServerError(
+                "embed-index serve ended instead of coming back with the new key.",
+                remedy=f"See its output and {state_dir / 'logs'}, and start it again.",
+            )
+        if now and await _takes(now, new) and await _takes(now, old) is False:
+            return now.url
+        await asyncio.sleep(_POLL_SECONDS)
+    raise ServerError(
+        f"The server did not come back with the new key within {patience_seconds:.0f} s.",
+        remedy=f"See its output and {state_dir / 'logs'}, or raise --start-timeout-seconds.",
+    )
+
+
+async def _takes(serving: ServingRecord, key: SecretStr) -> bool | None:
+    return await takes_key(EmbeddingEndpoint.from_settings(serving.url, key=key, model="default"))

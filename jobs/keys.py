@@ -1,0 +1,28 @@
+"""`embed-index keys`: the life of the embedding server's key."""
+
+from collections.abc import Mapping
+
+import click
+
+from embed_index.jobs.lazy_group import LazyGroup
+
+COMMANDS: Mapping[str, str] = {
+    "generate": "Draw a key and write it where only you can read it.",
+    "verify": "Try every route of a running server without the key.",
+    "rotate": "Give the running server a new key, and prove the old one dead.",
+    "destroy": "Overwrite and remove a key.",
+}
+"""Names and short helps of the commands in `keys_*.py`."""
+
+
+@click.group(cls=LazyGroup, listing=COMMANDS, prefix="keys_")
+def keys() -> None:
+    """Make, check, change and destroy the embedding server's key.
+
+    No command prints a key or takes one as an argument. A key lives in a file of its own or as
+    EMBEDDING_API_KEY in a .env file.
+
+    \b
+    embed-index keys generate --key-file key
+    embed-index keys rotate --key-file key
+    """  # noqa: D301 - Click wants the character

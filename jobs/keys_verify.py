@@ -1,0 +1,61 @@
+"""`embed-index keys verify`: what a running server answers without its key."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed_index.jobs.options import (
+    SettingCommand,
+    job_file_option,
+    key_file_option,
+    server_options,
+    show_config_option,
+)
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.show_config import render_config
+from embed_index.schemas.errors import ServerError
+
+
+@click.command(cls=SettingCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a server.")
+@key_file_option
+@job_file_option
+@show_config_option
+@server_options
+def verify(
+    *,
+    as_json: bool,
+    key_file: Path | None,
+    job_file: Path | None,
+    show_config: bool,
+    **flags: Any,
+) -> None:
+    """Try every route of a running server without the key.
+
+    The server must embed with the right key, and refuse its embeddings without a key and with a
+    wrong one. Then every route on its own list, and those that SGLang does not list, are tried
+    without and with a wrong key, first in a way that has no effect should one be open. What SGLang
+    leaves open on purpose is listed; anything else that answers ends with exit code 4.
+
+    \b
+    embed-index keys verify --server-url http://127.0.0.1:30000 --key-file key
+    embed-index keys verify --server-url https://gpu-host:8443 --json
+    """  # noqa: D301 - Click wants the character
+    required = () if show_config else ("server_url", "server_key")
+    loaded = load_settings(job_file=job_file, flags=flags, required=required, key_file=key_file)
+    if show_config:
+        click.echo(render_config(loaded))
+        return
+
+    from embed_index.jobs.access_rendering import audits_as_json, audits_as_text
+    from embed_index.jobs.server_audit import audit_servers
+
+    audits = audit_servers(loaded.settings)
+    click.echo((audits_as_json if as_json else audits_as_text)(audits))
+    unexpected = sum(len(audit.unexpected) for audit in audits)
+    if unexpected:
+        raise ServerError(
+            f"{unexpected} routes answer without the key that should ask for it",
+            remedy="Start the server with `embed-index serve`, or close the proxy in front of it.",
+        )

@@ -1,0 +1,52 @@
+"""Groups of commands that are imported when they are called."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A group that knows names and short helps, so that its help imports no command."""
+
+    def __init__(
+        self, *args: Any, listing: Mapping[str, str], prefix: str = "", **kwargs: Any
+    ) -> None:
+        """Name the commands.
+
+        Args:
+            listing: Names and short helps, in the order in which people need them.
+            prefix: What the names of the commands' modules begin with.
+            args: Of `click.Group`.
+            kwargs: Of `click.Group`.
+        """
+        super().__init__(*args, **kwargs)
+        self._listing = listing
+        self._prefix = prefix
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order in which people need them."""
+        return list(self._listing)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Import a command's module and return the command."""
+        if cmd_name not in self._listing:
+            return None
+        module = import_module(f"embed_index.jobs.{self._prefix}{cmd_name}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._listing.items()))

@@ -1,0 +1,139 @@
+"""What an embedding server answers to those who do not hold its key, route by route.
+
+On a server that is open, many of its routes would do what they are for: end requests, release the
+GPU's memory, load other weights. So a path is first asked with HEAD, which does none of this, and
+with its own method only once that was refused.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.server_access import check_access, unreachable
+from embed_index.pipeline.server_gate import OPEN_PATHS
+from embed_index.pipeline.server_routes import REALTIME_PATH, Route, list_routes
+
+_CLOSED = frozenset({401, 403, 404})
+"""Refused, or nothing there."""
+_ANSWER_SECONDS = 60.0
+_MAX_AT_ONCE = 8
+_UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+_DISGUISE = {"Host": "x/health?"}
+"""Servers that take the path from the Host header believe that this one asks for their health."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRoute:
+    """A route that answers without the key."""
+
+    route: Route
+    how: str
+    """What got in: `no key`, `wrong key`, `WebSocket` or `disguised path`."""
+    status: int
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether SGLang leaves it open to everybody, for health checks and metrics."""
+        return self.route.path in OPEN_PATHS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessAudit:
+    """What became of all attempts without the key; the right key was checked before."""
+
+    url: str
+    engine: str
+    num_listed: int
+    """Routes on the server's own list; 0 where it has none."""
+    num_routes: int
+    num_requests: int
+    open_routes: tuple[OpenRoute, ...]
+
+    @property
+    def unexpected(self) -> tuple[OpenRoute, ...]:
+        """Routes that should have asked for the key."""
+        return tuple(found for found in self.open_routes if not found.is_expected)
+
+
+async def audit_access(endpoint: EmbeddingEndpoint) -> AccessAudit:
+    """Try every route without the key and with a wrong one, once the right one is proven.
+
+    Raises:
+        ServerError: The server does not answer, embeds for anybody, or refuses the key.
+    """
+    access = await check_access(endpoint)
+    async with endpoint.http_client() as http:
+        http.timeout = httpx.Timeout(_ANSWER_SECONDS)
+        intruder = _Intruder(http)
+        try:
+            routes = await list_routes(endpoint, http=http)
+            attempts = [intruder.try_route(route) for route in routes.all]
+            attempts += [intruder.try_upgrade(), intruder.try_disguise()]
+            found = await asyncio.gather(*attempts)
+        except httpx.TransportError as error:
+            raise unreachable(endpoint.url, error=error) from error
+    return AccessAudit(
+        url=endpoint.url,
+        engine=access.engine,
+        num_listed=len(routes.listed),
+        num_routes=len(routes.all),
+        num_requests=intruder.num_requests,
+        open_routes=tuple(entry for entries in found for entry in entries),
+    )
+
+
+class _Intruder:
+    """Somebody who does not hold the key."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._turn = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._ways: Mapping[str, Mapping[str, str]] = {
+            "no key": {},
+            "wrong key": {"Authorization": f"Bearer {secrets.token_urlsafe()}"},
+        }
+        self.num_requests = 0
+
+    async def try_route(self, route: Route) -> list[OpenRoute]:
+        """Return in which ways a route answers; the first one that does is enough."""
+        harmless = Route(method="HEAD", path=route.path)
+        for asked in (route,) if route.path in OPEN_PATHS else (harmless, route):
+            for how, headers in self._ways.items():
+                status = await self._status(asked, headers)
+                if status not in _CLOSED:
+                    return [OpenRoute(route=route, how=how, status=status)]
+        return []
+
+    async def try_upgrade(self) -> list[OpenRoute]:
+        """Ask for a WebSocket, which is no request to those who guard requests alone."""
+        route = Route(method="GET", path=REALTIME_PATH)
+        status = await self._status(route, _UPGRADE)
+        if status != httpx.codes.SWITCHING_PROTOCOLS:
+            return []
+        return [OpenRoute(route=route, how="WebSocket", status=status)]
+
+    async def try_disguise(self) -> list[OpenRoute]:
+        """Ask for a harmless protected route under another one's path."""
+        route = Route(method="GET", path="/v1/models")
+        status = await self._status(route, _DISGUISE)
+        if status in _CLOSED | {httpx.codes.BAD_REQUEST}:
+            return []
+        return [OpenRoute(route=route, how="disguised path", status=status)]
+
+    async def _status(self, route: Route, headers: Mapping[str, str]) -> int:
+        async with self._turn:
+            self.num_requests += 1
+            request = self._http.build_request(route.method, route.path, headers=headers)
+            # Only the answer's beginning: what follows an accepted upgrade never ends.
+            response = await self._http.send(request, stream=True)
+            await response.aclose()
+        return response.status_code

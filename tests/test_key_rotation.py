@@ -1,0 +1,223 @@
+"""Rotation where the server does not do its part: the old key comes back, and it says so."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from serve_process import wait_for
+
+from embed_index.jobs.main import cli
+from embed_index.pipeline.serving_record import ServingRecord, find_serving, recorded_serving
+from embed_index.schemas.errors import LockHeldError
+
+StartServe = Callable[..., "subprocess.Popen[str]"]
+
+
+def keys(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["keys", *arguments])
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    assert keys("generate", "--key-file", str(path)).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def start(state: Path, key_file: Path) -> Iterator[StartServe]:
+    made: list[subprocess.Popen[str]] = []
+
+    def make(*behaviour: str, key: Path = key_file) -> "subprocess.Popen[str]":
+        script = Path(__file__).with_name("stubborn_serve.py")
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(state), str(key), *behaviour],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        made.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield make
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def rotate(key_file: Path, state: Path, *, seconds: float = 60) -> Result:
+    return keys(
+        *("rotate", "--key-file", str(key_file), "--state-dir", str(state)),
+        *("--start-timeout-seconds", str(seconds)),
+    )
+
+
+def num_hangups(state: Path) -> int:
+    return len((state / "hangups").read_text())
+
+
+def test_a_server_that_obeys_has_the_new_key_alone(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("obeys")
+    old = key_file.read_text()
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 0, result.output
+    assert key_file.read_text() != old
+    assert num_hangups(state) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["ignores", "takes-both"])
+def test_a_server_that_does_not_change_its_key_gets_the_old_one_back(
+    start: StartServe, key_file: Path, state: Path, behaviour: str
+) -> None:
+    start(behaviour)
+    old = key_file.read_text()
+
+    result = rotate(key_file, state, seconds=1)
+
+    assert result.exit_code == 4
+    assert "did not come back with the new key within 1 s" in result.stderr
+    assert f"old key is back in {key_file}, and the server was told to take it" in result.stderr
+    assert key_file.read_text() == old
+    wait_for(lambda: num_hangups(state) == 2, seconds=60)
+
+
+def test_a_server_that_dies_of_it_is_noticed_at_once_and_the_old_key_comes_back(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    process = start("dies")
+    old = key_file.read_text()
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 4
+    assert "ended instead of coming back" in result.stderr
+    assert f"The old key is back in {key_file}.\n" in result.stderr
+    assert key_file.read_text() == old
+    assert process.wait(timeout=60) == 4
+
+
+def test_a_credential_of_systemd_may_live_in_any_file(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("obeys", "systemd")
+
+    assert rotate(key_file, state).exit_code == 0
+
+
+def test_a_server_with_its_key_from_a_variable_is_left_alone(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("obeys", "variable")
+    old = key_file.read_text()
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 2
+    assert "has its key from its environment" in result.stderr
+    assert key_file.read_text() == old
+    assert not (state / "hangups").exists()
+
+
+def test_a_server_that_reads_another_file_is_left_alone(
+    start: StartServe, key_file: Path, state: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    assert keys("generate", "--key-file", str(other)).exit_code == 0
+    start("obeys", key=other)
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 2
+    assert f"reads its key from {other}, not from {key_file}" in result.stderr
+
+
+def test_a_key_that_the_server_does_not_take_is_not_rotated(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("obeys")
+    key_file.write_text("ei-another\n")
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 4
+    assert "does not take the key" in result.stderr
+    assert key_file.read_text() == "ei-another\n"
+
+
+def test_without_a_running_server_nothing_is_rotated(key_file: Path, state: Path) -> None:
+    old = key_file.read_text()
+
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 4
+    assert f"No embed-index serve runs from the state folder {state}" in result.stderr
+    assert key_file.read_text() == old
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"), [("obeys", "STILL TAKES THE KEY"), ("dies", "no running server")]
+)
+def test_destroying_a_key_says_whether_a_server_still_takes_it(
+    start: StartServe, key_file: Path, state: Path, behaviour: str, words: str
+) -> None:
+    process = start(behaviour)
+    if behaviour == "dies":
+        process.kill()
+        process.wait()
+
+    result = keys("destroy", "--key-file", str(key_file), "--state-dir", str(state))
+
+    assert result.exit_code == 0
+    assert words in result.stdout
+
+
+# --- the record -------------------------------------------------------------------------------
+
+RECORD = ServingRecord.of_this_process(
+    url="http://127.0.0.1:1", key_file=None, key_from_systemd=False
+)
+
+
+def test_a_record_is_found_while_its_process_serves(tmp_path: Path) -> None:
+    with recorded_serving(tmp_path, RECORD):
+        assert find_serving(tmp_path) == RECORD
+        assert RECORD.pid == os.getpid()
+
+    assert find_serving(tmp_path) is None
+
+
+def test_what_a_killed_server_left_is_no_record(start: StartServe, state: Path) -> None:
+    process = start("obeys")
+    process.kill()
+    process.wait()
+
+    assert (state / "embedding-server.json").exists()
+    assert find_serving(state) is None
+
+
+def test_only_one_server_runs_from_a_state_folder(start: StartServe, state: Path) -> None:
+    process = start("obeys")
+
+    with (
+        pytest.raises(
+            LockHeldError, match=f"from this state folder already: process {process.pid}"
+        ),
+        recorded_serving(state, RECORD),
+    ):
+        pass

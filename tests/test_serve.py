@@ -1,0 +1,127 @@
+"""`embed-index serve` with the real server: kept up, given another key, and ended."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from serve_process import ServeProcess, wait_for
+
+from embed_index.jobs.main import cli
+from embed_index.pipeline.serving_record import find_serving
+
+
+def keys(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["keys", *arguments])
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    assert keys("generate", "--key-file", str(path)).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, sample_model: Path, key_file: Path
+) -> Iterator[Callable[..., ServeProcess]]:
+    """Starts a server with the key file, which is gone after the test."""
+    made: list[ServeProcess] = []
+
+    def make(*arguments: str) -> ServeProcess:
+        arguments = ("--key-file", str(key_file), *arguments)
+        made.append(ServeProcess(tmp_path, *arguments, model=sample_model))
+        return made[-1]
+
+    yield make
+    for serve in made:
+        with serve:
+            pass
+
+
+@pytest.mark.timeout(600)
+def test_a_key_is_rotated_while_the_server_is_in_use(
+    start: Callable[..., ServeProcess], key_file: Path
+) -> None:
+    serve = start("--grace-seconds", "240")
+    serve.wait_ready()
+    old, url = key_file.read_text().strip(), serve.record.url
+
+    with ThreadPoolExecutor() as pool:
+        in_flight = pool.submit(serve.embed, old, num_inputs=6, num_tokens=2000)
+        wait_for(lambda: bool(in_flight.running()))
+        rotated = keys("rotate", "--key-file", str(key_file), "--state-dir", str(serve.state))
+        answered = in_flight.result()
+
+    new = key_file.read_text().strip()
+    assert rotated.exit_code == 0, rotated.output + serve.said()
+    assert rotated.stdout == f"{url} takes the new key in {key_file} and refuses the old one\n"
+    assert answered.status_code == 200
+    assert len(answered.json()["data"]) == 6
+    assert new != old
+    assert (serve.status(old), serve.status(new), serve.record.url) == (401, 200, url)
+    assert "restarts with the new key" in serve.said()
+    assert not [key for key in (old, new) if key in serve.said() + rotated.output]
+
+    verified = keys("verify", "--server-url", url, "--key-file", str(key_file))
+    assert verified.exit_code == 0, verified.output
+    assert "GET /health_generate  200" in verified.stdout
+
+    destroyed = keys("destroy", "--key-file", str(key_file), "--state-dir", str(serve.state))
+    assert f"the server at {url} STILL TAKES THE KEY" in destroyed.stdout
+
+    members = serve.members()
+    assert len(members) > 2
+    assert serve.end() == 0
+    assert not [pid for pid in members if Path(f"/proc/{pid}").exists()]
+    assert find_serving(serve.state) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_that_is_killed_or_hangs_is_replaced_with_the_same_port_and_key(
+    start: Callable[..., ServeProcess], key_file: Path, number: signal.Signals
+) -> None:
+    serve = start("--request-timeout-seconds", "10")
+    serve.wait_ready()
+    key, url = key_file.read_text().strip(), serve.record.url
+    before = serve.members()
+
+    for pid in before:
+        os.kill(pid, number)
+    serve.wait_ready(times=2)
+
+    assert serve.record.url == url
+    assert serve.embed(key).status_code == 200
+    assert not set(before) & set(serve.members())
+    assert "It is started again." in serve.said()
+    assert serve.end(signal.SIGINT) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_restart_that_does_not_come_up_puts_the_old_key_back(
+    start: Callable[..., ServeProcess], key_file: Path, tmp_path: Path, sample_model: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in sample_model.iterdir():
+        (model / file.name).symlink_to(file)
+    serve = start("--model", str(model))
+    serve.wait_ready()
+    old = key_file.read_text()
+    for weights in model.glob("*.safetensors"):
+        weights.unlink()
+
+    rotated = keys("rotate", "--key-file", str(key_file), "--state-dir", str(serve.state))
+
+    assert rotated.exit_code == 4
+    assert "ended instead of coming back with the new key" in rotated.stderr
+    assert f"The old key is back in {key_file}." in rotated.stderr
+    assert key_file.read_text() == old
+    assert serve.process.wait(timeout=60) == 4
