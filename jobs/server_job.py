@@ -18,13 +18,14 @@ from embed_index.pipeline.server_life import ServerProcess
 from embed_index.pipeline.server_preflight import LOOPBACK, free_port
 from embed_index.pipeline.serving import Watchfulness, keep_serving
 from embed_index.pipeline.serving_record import ServingRecord, recorded_serving
+from embed_index.pipeline.supervision import Tell
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ReadKey = Callable[[], SecretStr]
-Launcher = Callable[[SecretStr], ManagedServer]
+Launcher = Callable[[SecretStr], ServerProcess]
 
 
 def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSettings]) -> None:
@@ -50,9 +51,10 @@ def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSe
         key_file=source.file,
         key_from_systemd=source.from_systemd,
     )
-    job = _ServerJob(
+    job = ServerJob(
         launcher=_launcher(settings, port=port),
         watchfulness=Watchfulness(answer_seconds=settings.request_timeout_seconds),
+        tell=_tell,
         read_key=None if source.from_systemd else lambda: _key_of(reload().settings),
     )
     with recorded_serving(settings.state_dir, record):
@@ -78,7 +80,7 @@ def _launcher(settings: JobSettings, *, port: int) -> Launcher:
         else MAX_CONTEXT_TOKENS,
     )
 
-    def launch(key: SecretStr) -> ManagedServer:
+    def launch(key: SecretStr) -> ServerProcess:
         server = ManagedServer(
             profile,
             log_folder=settings.state_dir / "logs",
@@ -93,14 +95,28 @@ def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     return launch
 
 
-class _ServerJob:
+class ServerJob:
     """Servers one after the other, each until a signal says what comes next."""
 
     def __init__(
-        self, *, launcher: Launcher, watchfulness: Watchfulness, read_key: ReadKey | None
+        self,
+        *,
+        launcher: Launcher,
+        watchfulness: Watchfulness,
+        tell: Tell,
+        read_key: ReadKey | None,
     ) -> None:
+        """Prepare the job.
+
+        Args:
+            launcher: Makes a server with a key, not started.
+            watchfulness: How closely it is watched.
+            tell: Called with what people should know.
+            read_key: Reads the key anew; None where only a restart of this process can.
+        """
         self._launcher = launcher
         self._watchfulness = watchfulness
+        self._tell = tell
         self._read_key = read_key
         self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._had_terminal = has_terminal()
@@ -120,8 +136,8 @@ class _ServerJob:
             keep_serving(
                 lambda: self._launcher(key),
                 watchfulness=self._watchfulness,
-                announce=_announce,
-                tell=_tell,
+                announce=self._announce,
+                tell=self._tell,
             )
         )
         deciding = asyncio.create_task(self._decide(key))
@@ -141,21 +157,20 @@ class _ServerJob:
             if self._had_terminal and not has_terminal():
                 return None
             if self._read_key is None:
-                _tell("ends, so that systemd starts it again with the credential as it is now")
+                self._tell("ends, so that systemd starts it again with the credential as it is now")
                 return None
             try:
                 new = self._read_key()
             except ConfigurationError as error:
-                _tell(f"the key stays as it is: {error.message}")
+                self._tell(f"the key stays as it is: {error.message}")
                 continue
-            _tell("restarts with " + ("the same key" if new == key else "the new key"))
+            self._tell("restarts with " + ("the same key" if new == key else "the new key"))
             return new
         return None
 
-
-def _announce(server: ServerProcess, access: ServerAccess) -> None:
-    url = server.endpoint.url
-    _tell(f"ready at {url}/v1 ({access.engine}, {access.width} dimensions)")
+    def _announce(self, server: ServerProcess, access: ServerAccess) -> None:
+        url = server.endpoint.url
+        self._tell(f"ready at {url}/v1 ({access.engine}, {access.width} dimensions)")
 
 
 def _tell(text: str) -> None:

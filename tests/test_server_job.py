@@ -1,0 +1,147 @@
+"""What `embed-index serve` makes of signals, on servers that are there at once."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fragile_server import FragileServer
+from pydantic import SecretStr
+from supervised import QUICK
+
+from embed_index.jobs import server_job
+from embed_index.jobs.server_job import ReadKey, ServerJob
+from embed_index.pipeline.serving import Watchfulness
+from embed_index.schemas.errors import ConfigurationError
+
+FIRST, SECOND = SecretStr("ei-first"), SecretStr("ei-second")
+WATCHFUL = Watchfulness(answer_seconds=10.0, probe_pause_seconds=10.0, policy=QUICK)
+
+
+class Running:
+    """A job, the servers that it started, and what it says."""
+
+    def __init__(self, read_key: ReadKey | None) -> None:
+        self.keys: list[str] = []
+        self.servers: list[FragileServer] = []
+        self._said: asyncio.Queue[str] = asyncio.Queue()
+        job = ServerJob(
+            launcher=self._launch,
+            watchfulness=WATCHFUL,
+            tell=self._said.put_nowait,
+            read_key=read_key,
+        )
+        self.task = asyncio.create_task(job.run(FIRST))
+
+    def _launch(self, key: SecretStr) -> FragileServer:
+        self.keys.append(key.get_secret_value())
+        self.servers.append(FragileServer())
+        return self.servers[-1]
+
+    async def says(self) -> str:
+        return await asyncio.wait_for(self._said.get(), 60)
+
+    async def end(self) -> None:
+        await asyncio.wait_for(self.task, 60)
+        assert not [server for server in self.servers if server.is_alive()]
+
+
+@asynccontextmanager
+async def ready(read_key: ReadKey | None) -> AsyncIterator[Running]:
+    job = Running(read_key)
+    assert (await job.says()).startswith("ready at http://127.0.0.1:")
+    try:
+        yield job
+    finally:
+        job.task.cancel()
+        await asyncio.gather(job.task, return_exceptions=True)
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def unreadable() -> SecretStr:
+    raise ConfigurationError("key file k is open to others", remedy="Close it.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_to_stop_ends_the_server_and_the_job(number: signal.Signals) -> None:
+    async with ready(lambda: SECOND) as job:
+        send(number)
+        await job.end()
+
+    assert job.keys == ["ei-first"]
+    assert not job.servers[0].was_killed
+
+
+async def test_a_hangup_starts_a_server_with_the_key_as_it_is_now() -> None:
+    async with ready(lambda: SECOND) as job:
+        send(signal.SIGHUP)
+        assert await job.says() == "restarts with the new key"
+        assert (await job.says()).startswith("ready at")
+        assert [server.is_alive() for server in job.servers] == [False, True]
+
+    assert job.keys == ["ei-first", "ei-second"]
+
+
+async def test_a_hangup_with_the_same_key_restarts_too() -> None:
+    async with ready(lambda: FIRST) as job:
+        send(signal.SIGHUP)
+        assert await job.says() == "restarts with the same key"
+
+
+async def test_a_key_that_cannot_be_read_leaves_the_server_as_it_is() -> None:
+    async with ready(unreadable) as job:
+        send(signal.SIGHUP)
+        assert await job.says() == "the key stays as it is: key file k is open to others"
+        assert job.servers[0].is_alive()
+        send(signal.SIGTERM)
+        await job.end()
+
+    assert job.keys == ["ei-first"]
+
+
+async def test_a_hangup_ends_a_service_whose_credential_systemd_must_renew() -> None:
+    async with ready(None) as job:
+        send(signal.SIGHUP)
+        assert "systemd starts it again" in await job.says()
+        await job.end()
+
+
+async def test_a_hangup_ends_a_server_whose_terminal_was_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(server_job, "has_terminal", lambda: next(answers))
+    async with ready(lambda: SECOND) as job:
+        send(signal.SIGHUP)
+        await job.end()
+
+    assert job.keys == ["ei-first"]
+
+
+TERMINAL = """
+import os, pty, signal, sys
+from embed_index.jobs.terminal import has_terminal
+pid, terminal = pty.fork()
+if pid == 0:
+    signal.signal(signal.SIGHUP, lambda *_: os._exit(has_terminal()))
+    os.write(1, b"has one" if has_terminal() else b"has none")
+    signal.pause()
+said = os.read(terminal, 100).decode()
+os.close(terminal)
+sys.exit(f"{said}, then {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")
+"""
+
+
+def test_closing_a_terminal_takes_it_away_before_the_hangup_comes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stderr == "has one, then 0\n"
