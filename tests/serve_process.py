@@ -13,7 +13,6 @@ from typing import Self
 
 import httpx
 
-from embed_index.pipeline.process_group import living_members
 from embed_index.pipeline.serving_record import ServingRecord, find_serving
 
 
@@ -88,14 +87,14 @@ class ServeProcess:
 
         wait_for(is_ready)
 
-    def members(self) -> list[int]:
-        """Process ids of the server: guard, SGLang and its children."""
+    def server_group(self) -> int:
+        """Id of the server's process group: guard, SGLang and its children."""
         children = Path(f"/proc/{self.process.pid}/task")
         for task in children.iterdir():
             for pid in (task / "children").read_text().split():
                 if b"sglang_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return sorted(living_members(int(pid)))
-        return []
+                    return int(pid)
+        raise AssertionError(f"no server runs\n{self.said()}")
 
     def status(self, key: str) -> int:
         headers = {"Authorization": f"Bearer {key}"}

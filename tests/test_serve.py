@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from serve_process import ServeProcess, wait_for
 
 from embed_index.jobs.main import cli
+from embed_index.pipeline.process_group import living_members
 from embed_index.pipeline.serving_record import find_serving
 
 
@@ -74,10 +75,10 @@ def test_a_key_is_rotated_while_the_server_is_in_use(
     destroyed = keys("destroy", "--key-file", str(key_file), "--state-dir", str(serve.state))
     assert f"the server at {url} STILL TAKES THE KEY" in destroyed.stdout
 
-    members = serve.members()
-    assert len(members) > 2
+    group = serve.server_group()
+    assert len(living_members(group)) > 2
     assert serve.end() == 0
-    assert not [pid for pid in members if Path(f"/proc/{pid}").exists()]
+    assert living_members(group) == []
     assert find_serving(serve.state) is None
 
 
@@ -90,15 +91,16 @@ def test_a_server_that_is_killed_or_hangs_is_replaced_with_the_same_port_and_key
     serve = start("--request-timeout-seconds", "10")
     serve.wait_ready()
     key, url = key_file.read_text().strip(), serve.record.url
-    before = serve.members()
+    before = serve.server_group()
 
-    for pid in before:
+    for pid in living_members(before):
         os.kill(pid, number)
     serve.wait_ready(times=2)
 
     assert serve.record.url == url
     assert serve.embed(key).status_code == 200
-    assert not set(before) & set(serve.members())
+    assert serve.server_group() != before
+    assert living_members(before) == []
     assert "It is started again." in serve.said()
     assert serve.end(signal.SIGINT) == 0
 
