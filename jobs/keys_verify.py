@@ -56,6 +56,6 @@ def verify(
     unexpected = sum(len(audit.unexpected) for audit in audits)
     if unexpected:
         raise ServerError(
-            f"{unexpected} routes answer without the key that should ask for it",
+            f"routes that answer without the key and should ask for it: {unexpected}",
             remedy="Start the server with `embed-index serve`, or close the proxy in front of it.",
         )

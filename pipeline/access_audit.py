@@ -21,6 +21,7 @@ _CLOSED = frozenset({401, 403, 404})
 """Refused, or nothing there."""
 _ANSWER_SECONDS = 60.0
 _MAX_AT_ONCE = 8
+_REALTIME = Route(method="GET", path=REALTIME_PATH)
 _UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -85,7 +86,7 @@ async def audit_access(endpoint: EmbeddingEndpoint) -> AccessAudit:
         url=endpoint.url,
         engine=access.engine,
         num_listed=len(routes.listed),
-        num_routes=len(routes.all),
+        num_routes=len({*routes.all, _REALTIME}),
         num_requests=intruder.num_requests,
         open_routes=tuple(entry for entries in found for entry in entries),
     )
@@ -115,11 +116,10 @@ class _Intruder:
 
     async def try_upgrade(self) -> list[OpenRoute]:
         """Ask for a WebSocket, which is no request to those who guard requests alone."""
-        route = Route(method="GET", path=REALTIME_PATH)
-        status = await self._status(route, _UPGRADE)
+        status = await self._status(_REALTIME, _UPGRADE)
         if status != httpx.codes.SWITCHING_PROTOCOLS:
             return []
-        return [OpenRoute(route=route, how="WebSocket", status=status)]
+        return [OpenRoute(route=_REALTIME, how="WebSocket", status=status)]
 
     async def try_disguise(self) -> list[OpenRoute]:
         """Ask for a harmless protected route under another one's path."""

@@ -1,10 +1,16 @@
 """The audit of a server's access: what is found, and what is never asked of an open server."""
 
+import asyncio
+import json
+from pathlib import Path
+
 import orjson
 import pytest
+from click.testing import CliRunner, Result
 from misbehaving_server import KEY, Answer, Request, embeds, misbehaving_server
 from pydantic import SecretStr
 
+from embed_index.jobs.main import cli
 from embed_index.pipeline.access_audit import AccessAudit, audit_access
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.schemas.errors import ServerError
@@ -100,6 +106,53 @@ async def test_an_open_websocket_is_found() -> None:
     audited = await audit(GuardedServer(upgrades=True))
 
     assert [(entry.how, entry.status) for entry in audited.unexpected] == [("WebSocket", 101)]
+
+
+async def verified(server: GuardedServer, folder: Path, *arguments: str) -> Result:
+    key_file = folder / "key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o600)
+    async with misbehaving_server(always=server) as address:
+        options = ["--server-url", address.url, "--key-file", str(key_file), *arguments]
+        return await asyncio.to_thread(CliRunner().invoke, cli, ["keys", "verify", *options])
+
+
+async def test_the_command_lists_what_is_open_and_ends_well_where_it_is_meant_to_be(
+    tmp_path: Path,
+) -> None:
+    result = await verified(GuardedServer(), tmp_path)
+
+    assert result.exit_code == 0, result.output
+    assert "  GET /health  200  no key          meant to be open\n" in result.stdout
+    assert "5 of them listed" in result.stdout
+    assert KEY not in result.output
+
+
+async def test_the_command_ends_with_4_where_a_route_should_have_asked(tmp_path: Path) -> None:
+    result = await verified(GuardedServer("/model_info"), tmp_path, "--json")
+    (audited,) = json.loads(result.stdout)
+
+    assert result.exit_code == 4
+    assert "should ask for it: 1\n" in result.stderr
+    assert audited["open_routes"][1] == {
+        "method": "GET",
+        "path": "/model_info",
+        "how": "no key",
+        "status": 405,
+        "expected": False,
+    }
+
+
+async def test_the_command_ends_with_4_where_the_key_is_not_taken(tmp_path: Path) -> None:
+    def refuses(_: Request) -> Answer:
+        return Answer(status=401, body=b"")
+
+    async with misbehaving_server(always=refuses) as address:
+        options = {"EMBEDDING_API_BASE": address.url, "EMBEDDING_API_KEY": KEY}
+        result = await asyncio.to_thread(CliRunner().invoke, cli, ["keys", "verify"], env=options)
+
+    assert result.exit_code == 4
+    assert "refuses the key" in result.stderr
 
 
 async def test_a_server_that_embeds_for_anybody_is_not_tried_any_further() -> None:
