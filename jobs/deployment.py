@@ -1,0 +1,114 @@
+"""What a host runs for a job, every night or all day: the facts that printed units are made of."""
+
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
+
+HOME = Path("/var/lib/embed-index")
+"""Home of the user: what models and compiled kernels are cached in."""
+SERVE_UNIT = "embed-index-serve"
+
+_SERVER_PORT = 30_000
+_COMMAND = "embed-index"
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A job on a host, and the user that it runs as."""
+
+    job_file: Path
+    settings: JobSettings
+    user: str
+    program: tuple[str, ...]
+    """The command line's first words, absolute."""
+
+    @property
+    def run_unit(self) -> str:
+        """Name of the nightly unit, one per job file; it also suits a file in /etc/cron.d."""
+        return f"{_COMMAND}-run-{_NO_NAME.sub('-', self.job_file.stem)}"
+
+    @property
+    def search_path(self) -> str:
+        """PATH for SGLang, which calls tools that were installed beside it."""
+        folders = (Path(self.program[0]).parent, "/usr/local/bin", "/usr/bin", "/bin")
+        return ":".join(dict.fromkeys(map(str, folders)))
+
+    @property
+    def written_folders(self) -> tuple[Path, ...]:
+        """The folders that a run writes to."""
+        settings = self.settings
+        folders = [settings.state_dir]
+        if "://" not in settings.milvus_uri:
+            folders.append(Path(settings.milvus_uri).parent)
+        if settings.metrics_file is not None:
+            folders.append(settings.metrics_file.parent)
+        return tuple(dict.fromkeys(folders))
+
+    @property
+    def setup_commands(self) -> tuple[str, ...]:
+        """What root does once: the user, and a state folder of its own."""
+        user, state = self.user, shlex.quote(printable(self.settings.state_dir))
+        account = f"--system --user-group --home-dir {HOME} --shell /usr/sbin/nologin {user}"
+        return (
+            f"id {user} > /dev/null 2>&1 || sudo useradd {account}",
+            f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}',
+        )
+
+    @property
+    def serve_access(self) -> str:
+        """In words, what the user must be allowed to do for a server."""
+        return f"{self.user} must be able to read {_listed(self.job_file, *self._model_folder)}."
+
+    @property
+    def run_access(self) -> str:
+        """In words, what the user must be allowed to do for a run."""
+        read = _listed(self.job_file, *self.settings.input, *self._model_folder)
+        return (
+            f"{self.user} must be able to read {read}, and to write to "
+            f"{_listed(*self.written_folders)}."
+        )
+
+    @property
+    def _model_folder(self) -> tuple[str, ...]:
+        model = self.settings.model
+        return (model,) if Path(model).is_absolute() else ()
+
+
+def served_port(settings: JobSettings) -> int:
+    """Return the fixed port of a server that others must find."""
+    return settings.server_port or _SERVER_PORT
+
+
+def installed_program() -> tuple[str, ...]:
+    """Return how this installation is called from anywhere."""
+    beside = Path(sys.executable).with_name(_COMMAND)
+    if beside.is_file():
+        return (str(beside),)
+    found = shutil.which(_COMMAND)
+    return (found,) if found else (sys.executable, "-m", "embed_index.jobs.main")
+
+
+def printable(path: Path | str) -> str:
+    """Return a path that can stand on one line of a configuration file.
+
+    Raises:
+        ConfigurationError: It holds a line end or another control character.
+    """
+    text = str(path)
+    if not text.isprintable():
+        raise ConfigurationError(
+            f"the path {text!r} holds characters that no configuration file takes",
+            remedy="Rename it.",
+        )
+    return text
+
+
+def _listed(*paths: Path | str) -> str:
+    return ", ".join(map(printable, paths))
