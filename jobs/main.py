@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "gc": "Drop old versions of a collection; never the live one.",
     "serve": "Run only the authenticated embedding server.",
     "keys": "Make, check, change and destroy the embedding server's key.",
+    "doctor": "Show what is missing or unsafe on this host, with the remedy.",
     "deploy": "Print ready-made text for systemd, nginx and cron.",
 }
 """Names and short helps, so that `--help` need not import the modules of the same names."""

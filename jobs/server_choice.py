@@ -62,7 +62,7 @@ def choose_service(
             )
         urls = settings.server_url[:max_servers]
         return external_service(urls, key=settings.server_key, request=request)
-    gpus = _chosen_gpus(settings)[:max_servers]
+    gpus = chosen_gpus(settings)[:max_servers]
     if visible_gpus():
         request = replace(request, min_tokens_per_second=_MIN_TOKENS_PER_SECOND_ON_GPU)
     launches = [
@@ -77,13 +77,17 @@ def requests_in_flight(settings: JobSettings) -> int:
     if settings.server_url:
         num_servers, on_gpu = len(settings.server_url), True
     else:
-        num_servers, on_gpu = len(_chosen_gpus(settings)), bool(visible_gpus())
+        num_servers, on_gpu = len(chosen_gpus(settings)), bool(visible_gpus())
     default = _REQUESTS_ON_GPU if on_gpu else _REQUESTS_ON_CPU
     return num_servers * (settings.max_in_flight or default)
 
 
-def _chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
-    """Return the GPU of each server to start; None for the only one, or for the CPU."""
+def chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
+    """Return the GPU of each server to start; None for the only one, or for the CPU.
+
+    Raises:
+        ConfigurationError: A GPU does not exist.
+    """
     visible = [gpu.index for gpu in visible_gpus()]
     unknown = [number for number in settings.gpus if number not in visible]
     if unknown:

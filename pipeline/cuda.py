@@ -1,6 +1,7 @@
 """Which NVIDIA GPUs this process may use, asked of the driver: torch stays out of our process."""
 
 import ctypes
+import uuid
 from dataclasses import dataclass
 
 _COMPUTE_CAPABILITY_MAJOR = 75
@@ -18,6 +19,20 @@ class Gpu:
     compute_capability: tuple[int, int]
     """(9, 0) is Hopper."""
     memory_bytes: int
+    uuid: str
+    """As NVIDIA's tools write it; `GPU-` and five groups of hexadecimal digits."""
+
+
+def newest_cuda() -> tuple[int, int] | None:
+    """Return the newest CUDA that the driver can run, such as (13, 0); None without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    if driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
 
 
 def visible_gpus() -> tuple[Gpu, ...]:
@@ -39,6 +54,8 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
     driver.cuDeviceGetName(name, _MAX_NAME_BYTES, device)
     memory = ctypes.c_size_t()
     driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    identity = (ctypes.c_ubyte * 16)()
+    driver.cuDeviceGetUuid(identity, device)
     return Gpu(
         index=index,
         name=name.value.decode(errors="replace"),
@@ -47,6 +64,7 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
             _attribute(driver, _COMPUTE_CAPABILITY_MINOR, device=device),
         ),
         memory_bytes=memory.value,
+        uuid=f"GPU-{uuid.UUID(bytes=bytes(identity))}",
     )
 
 

@@ -75,7 +75,7 @@ def find_model(
             revision=_fingerprint_folder(folder),
             hub_revision=None,
         )
-    if not _HUB_ID.fullmatch(model):
+    if not is_hub_id(model):
         raise ConfigurationError(
             f"model: the folder {model!r} does not exist",
             remedy="Give a folder that holds config.json and tokenizer.json, or a hub id such as "
@@ -92,6 +92,11 @@ def find_model(
         )
     snapshot, commit = _fetch_from_hugging_face(model, revision)
     return _describe(model, snapshot, location=model, revision=commit, hub_revision=commit)
+
+
+def is_hub_id(model: str) -> bool:
+    """Tell an id such as `Qwen/Qwen3-Embedding-0.6B` from the path of a folder."""
+    return _HUB_ID.fullmatch(model) is not None
 
 
 def check_dimension(dimension: int | None, model: ModelFiles) -> int:

@@ -132,7 +132,7 @@ def find_holder(path: Path) -> LockHolder | None:
     """Return who holds the lock at this moment, None for nobody; creates nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -89,6 +89,11 @@ class ModelTokenizer:
         """Which engine does the work: `fastokens` or `tokenizers`."""
         return "fastokens" if self._fast else "tokenizers"
 
+    @property
+    def appends_end_token(self) -> bool:
+        """Whether `tokenizer.json` puts the end token behind a text, for others who use it."""
+        return self._reference.encode("a").ids[-1:] == [self.end_token_id]
+
     def encode(self, text: str) -> TokenIds:
         """Return the ids of a text, without an end token.
 

@@ -74,7 +74,7 @@ def proxy(
     )  # fmt: skip
     (folder / "site").write_text(site)
     (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder))
-    command = [nginx, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
+    command = [nginx, "-p", f"{folder}", "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr

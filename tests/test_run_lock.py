@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.run_lock import RunLock, find_holder
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
 HOLDS = """
@@ -235,3 +235,10 @@ def test_a_place_that_cannot_hold_a_lock_is_named(path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="cannot be taken"), RunLock(path):
         pass
+
+
+def test_nobody_holds_a_lock_where_there_can_be_none(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+
+    assert find_holder(path / "below-a-file.lock") is None

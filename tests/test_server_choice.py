@@ -17,7 +17,13 @@ def settings(**given: object) -> JobSettings:
 def visible(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many GPUs as the parameter says."""
     gpus = tuple(
-        Gpu(index=index, name="H200", compute_capability=(9, 0), memory_bytes=1 << 37)
+        Gpu(
+            index=index,
+            name="H200",
+            compute_capability=(9, 0),
+            memory_bytes=1 << 37,
+            uuid=f"GPU-{index}",
+        )
         for index in range(request.param)
     )
     monkeypatch.setattr(server_choice, "visible_gpus", lambda: gpus)

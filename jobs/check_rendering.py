@@ -1,0 +1,42 @@
+"""Writes what was found on a host, for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from embed_index.jobs.redaction import REDACTOR
+from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, UnavailableError
+from embed_index.schemas.host_check import HostCheck
+
+_OUTCOME_WIDTH = len("problem")
+_SUBJECT_WIDTH = len("Milvus folder")
+
+
+def checks_as_text(checks: Sequence[HostCheck]) -> str:
+    """Return a line a check that says what was found, and below it what to do."""
+    return REDACTOR.scrub("\n".join(map(_as_text, checks)))
+
+
+def checks_as_json(checks: Sequence[HostCheck]) -> str:
+    """Return a JSON list in the order of the checks."""
+    return REDACTOR.scrub(json.dumps([asdict(c) for c in checks], ensure_ascii=False, indent=2))
+
+
+def failure_of(checks: Sequence[HostCheck]) -> EmbedIndexError | None:
+    """Return what the command ends with; None where there is no problem.
+
+    Problems that may pass by themselves, and no others, are an outage rather than a mistake.
+    """
+    problems = [check for check in checks if check.outcome == "problem"]
+    if not problems:
+        return None
+    subjects = ", ".join(dict.fromkeys(check.subject for check in problems))
+    number = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    kind = UnavailableError if all(check.may_pass for check in problems) else ConfigurationError
+    return kind(f"{number} on this host: {subjects}", remedy="What to do stands beside each.")
+
+
+def _as_text(check: HostCheck) -> str:
+    head = f"{check.outcome:<{_OUTCOME_WIDTH}}  {check.subject:<{_SUBJECT_WIDTH}}  "
+    lines = [line for text in (check.found, check.remedy) for line in text.splitlines()]
+    return head + ("\n" + " " * len(head)).join(lines)

@@ -1,0 +1,104 @@
+"""Examines a host for a job: every check is made, whatever the others found."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from embed_index.jobs.places import lock_path
+from embed_index.jobs.server_examination import own_server_checks, running_server_checks
+from embed_index.jobs.single_check import Check, made
+from embed_index.pipeline.milvus_check import check_milvus
+from embed_index.pipeline.parquet_source import ParquetSource
+from embed_index.pipeline.place_checks import check_folder
+from embed_index.pipeline.run_lock import find_holder
+from embed_index.pipeline.secret_file_checks import check_secret_file
+from embed_index.schemas.host_check import HostCheck
+from embed_index.schemas.settings import SETTINGS, JobSettings
+
+_SECRET_VARIABLES = tuple(field.env for field in SETTINGS if field.secret and field.env)
+
+
+def examine_host(
+    settings: JobSettings, *, folder: Path, key_file: Path | None
+) -> tuple[HostCheck, ...]:
+    """Return what each check found, in the order in which things build upon one another.
+
+    Args:
+        settings: Of the job; what it leaves out is not looked at.
+        folder: Where its .env is.
+        key_file: File with the embedding server's key, or None.
+    """
+    return tuple(map(made, _checks(settings, folder=folder, key_file=key_file)))
+
+
+def _checks(settings: JobSettings, *, folder: Path, key_file: Path | None) -> Iterator[Check]:
+    if key_file is not None:
+        yield "key file", partial(check_secret_file, key_file, subject="key file")
+    for file in dict.fromkeys((folder / ".env", Path.cwd() / ".env")):
+        if file.is_file() and _holds_secret(file):
+            yield ".env", partial(check_secret_file, file, subject=".env")
+    if settings.server_url:
+        yield from running_server_checks(settings, key_file=key_file)
+    else:
+        yield from own_server_checks(settings)
+    if settings.input:
+        yield "corpus", partial(_check_corpus, settings)
+    yield (
+        "state folder",
+        partial(check_folder, settings.state_dir, subject="state folder", setting="--state-dir"),
+    )
+    if "://" not in settings.milvus_uri:
+        lite = Path(settings.milvus_uri).parent
+        yield (
+            "Milvus folder",
+            partial(check_folder, lite, subject="Milvus folder", setting="--milvus-uri"),
+        )
+    yield "Milvus", partial(_check_milvus, settings)
+    if settings.collection:
+        yield "lock", partial(_check_lock, settings)
+
+
+def _holds_secret(file: Path) -> bool:
+    variables = dotenv_values(file, interpolate=False)
+    return any(variables.get(name) for name in _SECRET_VARIABLES)
+
+
+def _check_corpus(settings: JobSettings) -> HostCheck:
+    source = ParquetSource(
+        settings.input,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        carry=settings.carry,
+    )
+    columns = ", ".join((settings.id_column, settings.text_column, *settings.carry))
+    return HostCheck(
+        subject="corpus",
+        outcome="ok",
+        found=f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}",
+    )
+
+
+def _check_milvus(settings: JobSettings) -> HostCheck:
+    token = settings.milvus_token
+    return check_milvus(
+        settings.milvus_uri,
+        token=token.get_secret_value() if token else "",
+        database=settings.milvus_db,
+    )
+
+
+def _check_lock(settings: JobSettings) -> HostCheck:
+    path = lock_path(settings, settings.collection)
+    holder = find_holder(path)
+    if holder is None:
+        found = f"no run works on {settings.collection}"
+        return HostCheck(subject="lock", outcome="ok", found=found)
+    return HostCheck(
+        subject="lock",
+        outcome="warning",
+        found=f"process {holder.pid} on {holder.host} works on {settings.collection} "
+        f"since {holder.started_at}",
+        remedy="A second run would exit with 5 until that one has ended.",
+    )

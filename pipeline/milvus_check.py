@@ -1,0 +1,45 @@
+"""Whether Milvus can be used, asked with little patience."""
+
+import re
+
+from embed_index.pipeline.milvus_address import parse_address
+from embed_index.pipeline.milvus_retry import RetryPolicy
+from embed_index.pipeline.milvus_store import open_store
+from embed_index.schemas.host_check import HostCheck
+
+_OLDEST = (2, 3)
+_CONNECT_SECONDS = 5.0
+_CALL_SECONDS = 10.0
+_IMPATIENT = RetryPolicy(retry_seconds=0.0, doubt_seconds=0.0)
+
+
+def check_milvus(uri: str, *, token: str, database: str) -> HostCheck:
+    """Connect to Milvus and ask for its version; an embedded one is not created.
+
+    Raises:
+        ConfigurationError: The address or the database is wrong.
+        StoreError: It is away, refuses the token, or another process has the folder open.
+    """
+    path = parse_address(uri).embedded_path
+    if path is not None and not path.exists():
+        return HostCheck(
+            subject="Milvus", outcome="ok", found=f"{path}, made by the first run (Milvus Lite)"
+        )
+    with open_store(
+        uri,
+        token=token,
+        database=database,
+        retry=_IMPATIENT,
+        connect_seconds=_CONNECT_SECONDS,
+        call_seconds=_CALL_SECONDS,
+    ) as store:
+        version = store.server_version()
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if path is None and numbers < _OLDEST:
+        return HostCheck(
+            subject="Milvus",
+            outcome="warning",
+            found=f"{uri}, version {version}",
+            remedy="Update it: versions before 2.3 were not tried.",
+        )
+    return HostCheck(subject="Milvus", outcome="ok", found=f"{uri}, version {version}")

@@ -1,0 +1,44 @@
+"""Whether a file with a secret is for its owner's eyes, and outside of version control."""
+
+import stat
+import subprocess
+from pathlib import Path
+
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.host_check import HostCheck
+
+_GIT_SECONDS = 10.0
+
+
+def check_secret_file(file: Path, *, subject: str) -> HostCheck:
+    """See who may read a file, and whether git keeps copies of it; its content is not read.
+
+    Raises:
+        ConfigurationError: It is missing, open to others, or tracked.
+    """
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be read: {error.strerror}", remedy="Check the path and its owner."
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigurationError(
+            f"{file} is open to others (mode {mode:04o})",
+            remedy=f"Run: chmod 600 {file}. If others have read it, draw new secrets.",
+        )
+    if _is_tracked(file):
+        raise ConfigurationError(
+            f"{file} is tracked by git, which keeps every version of it",
+            remedy=f"Run: git rm --cached {file}, name it in .gitignore, and draw new secrets.",
+        )
+    return HostCheck(subject=subject, outcome="ok", found=f"{file}, mode {mode:04o}")
+
+
+def _is_tracked(file: Path) -> bool:
+    command = ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", "--", file.name]
+    try:
+        asked = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
