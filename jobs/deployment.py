@@ -64,19 +64,22 @@ class Deployment:
     @property
     def serve_access(self) -> str:
         """In words, what the user must be allowed to do for a server."""
-        return f"{self.user} must be able to read {_listed(self.job_file, *self._model_folder)}."
+        return f"{self.user} must be able to read {_listed(*self._settings_files, *self._model)}."
 
     @property
     def run_access(self) -> str:
         """In words, what the user must be allowed to do for a run."""
-        read = _listed(self.job_file, *self.settings.input, *self._model_folder)
-        return (
-            f"{self.user} must be able to read {read}, and to write to "
-            f"{_listed(*self.written_folders)}."
-        )
+        read = _listed(*self._settings_files, *self.settings.input, *self._model)
+        written = _listed(*self.written_folders)
+        return f"{self.user} must be able to read {read}, and to write to {written}."
 
     @property
-    def _model_folder(self) -> tuple[str, ...]:
+    def _settings_files(self) -> tuple[Path, ...]:
+        env_file = self.job_file.with_name(".env")
+        return (self.job_file, env_file) if env_file.is_file() else (self.job_file,)
+
+    @property
+    def _model(self) -> tuple[str, ...]:
         model = self.settings.model
         return (model,) if Path(model).is_absolute() else ()
 

@@ -36,7 +36,8 @@ def check_secret_file(file: Path, *, subject: str) -> HostCheck:
 
 
 def _is_tracked(file: Path) -> bool:
-    command = ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", "--", file.name]
+    name = f":(literal){file.name}"
+    command = ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", "--", name]
     try:
         asked = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired):

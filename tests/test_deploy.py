@@ -104,11 +104,13 @@ def test_nightly_run_gets_the_key_of_the_server_that_its_job_names(
     monkeypatch.setenv("EMBEDDING_API_BASE", "http://this-shell-only:1")
     alone = entries(printed("systemd", "run", "--job", job_file))
     (job_file.parent / ".env").write_text("EMBEDDING_API_BASE=http://127.0.0.1:30000\n")
-    shared = entries(printed("systemd", "run", "--job", job_file))
+    text = printed("systemd", "run", "--job", job_file)
+    shared = entries(text)
 
     assert credential not in alone
     assert credential in shared
     assert "After=network-online.target embed-index-serve.service" in shared
+    assert f"must be able to read {job_file}, {job_file.parent}/.env, " in text
 
 
 def test_nightly_run_counts_an_orderly_stop_as_success_and_retries_only_outages(
