@@ -48,7 +48,7 @@ def serve_unit(deployment: Deployment, *, key_file: Path) -> str:
 # Once:
 {_as_comment(deployment.setup_commands)}\
 #   sudo install -d {shlex.quote(str(key_file.parent))}
-#   (umask 077 && openssl rand -hex 32) | sudo install -m 0600 /dev/stdin {shlex.quote(key)}
+#   sudo {shlex.join(deployment.program)} keys generate --key-file {shlex.quote(key)}
 # The key file stays root's: systemd hands its content over.
 # {deployment.serve_access}
 # Then, and after every change to this file:

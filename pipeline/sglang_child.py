@@ -66,7 +66,7 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     if server_args.host != _LOOPBACK or server_args.admin_api_key:
         sys.exit("the flags set another address or a key; both are the launcher's")
     # Newer versions keep what they parsed, to show it.
-    server_args._launch_command = None
+    server_args._launch_command = None  # noqa: SLF001
     # They also resolve the arguments, and seal them, in a step of their own.
     if hasattr(server_args, "resolve_once"):
         server_args.resolve_once()

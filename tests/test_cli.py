@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from embed_index.jobs import failures, keys
+from embed_index.jobs import deploy, failures, keys
 from embed_index.jobs.main import COMMANDS, cli
 from embed_index.jobs.redaction import REDACTOR
 from embed_index.pipeline.stored_chunks import SearchHit, StoredChunk
@@ -367,7 +367,11 @@ def test_no_command_takes_a_secret_as_argument() -> None:
 
 
 def test_every_command_is_listed_with_the_beginning_of_its_own_help() -> None:
-    listed = {**COMMANDS, **{f"keys {name}": text for name, text in keys.COMMANDS.items()}}
+    listed = {
+        **COMMANDS,
+        **{f"keys {name}": text for name, text in keys.COMMANDS.items()},
+        **{f"deploy {name}": text for name, text in deploy.COMMANDS.items()},
+    }
 
     assert {name for name, _ in commands()} == {*listed}
     assert cli.list_commands(click.Context(cli)) == list(COMMANDS)

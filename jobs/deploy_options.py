@@ -1,0 +1,106 @@
+"""What the `deploy` commands share: their options, and the settings they print."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from embed_index.jobs.deployment import Deployment, installed_program
+from embed_index.jobs.settings_loading import load_settings
+from embed_index.schemas.settings import JobSettings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Matching(click.ParamType[str]):
+    """A text of one form, which the message shows by example."""
+
+    def __init__(self, name: str, *, pattern: str, example: str) -> None:
+        self.name = name
+        self._pattern = re.compile(pattern)
+        self._example = example
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Accept a text that has the form as a whole."""
+        if not self._pattern.fullmatch(value):
+            self.fail(f"{value!r} is no {self.name} such as {self._example}", param, ctx)
+        return value
+
+
+_USER = Matching("user name", pattern=r"[a-z_][a-z0-9_-]{0,31}", example="embed-index")
+_TIME = Matching("time of day", pattern=r"([01][0-9]|2[0-3]):[0-5][0-9]", example="02:30")
+HOST = Matching("host name", pattern=r"[A-Za-z0-9.-]+", example="embeddings.example.org")
+MAIL = Matching("mail address", pattern=r"[A-Za-z0-9._+-]+(@[A-Za-z0-9.-]+)?", example="root")
+
+
+def job_option(command: Decorated) -> Decorated:
+    """Take the job file that the text is made of."""
+    return click.option(
+        "--job",
+        "job_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="JOB.toml",
+        required=True,
+        help="The job file that the settings come from.",
+    )(command)
+
+
+def user_option(command: Decorated) -> Decorated:
+    """Take the user that it runs as."""
+    return click.option(
+        "--user",
+        type=_USER,
+        default="embed-index",
+        show_default=True,
+        help="User that it runs as.",
+    )(command)
+
+
+def at_option(command: Decorated) -> Decorated:
+    """Take the time of the nightly run."""
+    return click.option(
+        "--at",
+        type=_TIME,
+        metavar="HH:MM",
+        default="02:30",
+        show_default=True,
+        help="When the nightly run starts, in the host's time zone.",
+    )(command)
+
+
+def port_option(command: Decorated) -> Decorated:
+    """Take the server's port."""
+    return click.option(
+        "--server-port",
+        type=click.IntRange(1, 65_535),
+        metavar="N",
+        help="Loopback port of the server.  [default: the job's, or 30000]",
+    )(command)
+
+
+def load_deployment(
+    job_file: Path, *, user: str, server_port: int | None = None, required: tuple[str, ...]
+) -> Deployment:
+    """Return what a job is deployed with; settings in `required` must be there."""
+    job_file = Path.cwd() / job_file
+    return Deployment(
+        job_file=job_file,
+        settings=deployed_settings(job_file, server_port=server_port, required=required),
+        user=user,
+        program=installed_program(),
+    )
+
+
+def deployed_settings(
+    job_file: Path | None, *, server_port: int | None, required: tuple[str, ...] = ()
+) -> JobSettings:
+    """Read what a service will read: the job file and the .env beside it, not this shell."""
+    return load_settings(
+        job_file=job_file,
+        flags={"server_port": server_port},
+        required=required,
+        environ={},
+        folder=None if job_file is None else job_file.parent,
+    ).settings
