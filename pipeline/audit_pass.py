@@ -20,7 +20,7 @@ from embed_index.pipeline.ledger_entries import LedgerEntry
 from embed_index.pipeline.ledger_letters import OpenDeadLetters
 from embed_index.pipeline.milvus_reader import CollectionReader
 from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_batch import RowBatch
 from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.vector_reuse import is_unit
 from embed_index.schemas.audit_findings import AuditReport, Finding
@@ -145,8 +145,8 @@ class AuditPass:
     def _compare_rows(self, rows: RowBatch) -> Iterator[Chunk]:
         notes = self._notes
         notes.keep(letter.doc_id for letter in rows.dead_letters if letter.doc_id is not None)
-        is_first = notes.meet(document.doc_id for document in rows.documents)
-        documents = [x for x, first in zip(rows.documents, is_first, strict=True) if first]
+        is_first = notes.meet(rows.doc_ids)
+        documents = [rows.document(place) for place, first in enumerate(is_first) if first]
         doc_ids = [document.doc_id for document in documents]
         stored = notes.rows_of(doc_ids)
         refused = notes.refused(doc_ids)

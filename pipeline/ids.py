@@ -23,7 +23,12 @@ def chunk_id(doc_id: str, chunk_index: int) -> str:
 
 def text_hash(text: str) -> str:
     """Return the content hash of a text: 32 hexadecimal digits."""
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=_DIGEST_BYTES).hexdigest()
+    return utf8_hash(text.encode("utf-8"))
+
+
+def utf8_hash(text: bytes | memoryview) -> str:
+    """Return the content hash of a text that is at hand as UTF-8."""
+    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def carried_hash(carried: Sequence[CarriedValue]) -> str:
@@ -33,3 +38,9 @@ def carried_hash(carried: Sequence[CarriedValue]) -> str:
         raw = repr(value).encode("utf-8")
         digest.update(type(value).__name__[:1].encode() + len(raw).to_bytes(8, "little") + raw)
     return digest.hexdigest()
+
+
+def carried_hashes(rows: Sequence[tuple[CarriedValue, ...]]) -> list[str]:
+    """Return the hash of each row's carried values."""
+    of_none = carried_hash(())
+    return [carried_hash(row) if row else of_none for row in rows]

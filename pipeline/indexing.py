@@ -25,15 +25,15 @@ from embed_index.pipeline.channel import Channel
 from embed_index.pipeline.chunking import TextSplitter
 from embed_index.pipeline.corpus_pass import CorpusPass
 from embed_index.pipeline.document_chunks import OpenDocument, OpenDocuments, chunk_document
-from embed_index.pipeline.ids import carried_hash
+from embed_index.pipeline.ids import carried_hash, carried_hashes
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerDocument, Refreshed
 from embed_index.pipeline.ledger_stretches import Stretch
 from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_batch import RowBatch
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.vector_reuse import VectorFinder, batch_reused
-from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, Document, EmbeddedBatch
+from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedBatch
 
 _MAX_CHUNKS_PER_BATCH = 512
 _ROWS_PER_UPSERT = 1024
@@ -217,17 +217,19 @@ class Indexing:
 
     def _sort_out(self, rows: RowBatch) -> list[OpenDocument]:
         """Compare rows with the ledger; return the documents that need work, cut into chunks."""
-        differences = self.corpus_pass.compare(_stretch(rows.documents))
-        repeated = [rows.documents[d.place] for d in differences if d.change == "duplicate"]
-        self._dead_letters.record(map(_duplicate_letter, repeated))
+        differences = self.corpus_pass.compare(_stretch(rows))
+        repeated = [
+            difference.place for difference in differences if difference.change == "duplicate"
+        ]
+        self._dead_letters.record(_duplicate_letter(rows, place) for place in repeated)
         tally = self._tally
-        num_unchanged = len(rows.documents) - len(differences)
-        tally.num_documents_read += len(rows.documents) + len(rows.dead_letters)
+        num_unchanged = len(rows) - len(differences)
+        tally.num_documents_read += len(rows) + len(rows.dead_letters)
         tally.num_unchanged += num_unchanged
         tally.num_documents_done += num_unchanged + len(rows.dead_letters) + len(repeated)
         return [
             chunk_document(
-                rows.documents[difference.place],
+                rows.document(difference.place),
                 splitter=self._splitter,
                 change=difference.change,
                 entry=difference.entry,
@@ -282,12 +284,12 @@ def _merge(batches: Sequence[EmbeddedBatch]) -> EmbeddedBatch:
     )
 
 
-def _stretch(documents: Sequence[Document]) -> Stretch:
+def _stretch(rows: RowBatch) -> Stretch:
     return Stretch(
-        doc_ids=[document.doc_id for document in documents],
-        doc_hashes=[document.doc_hash for document in documents],
-        carried_hashes=[carried_hash(document.carried) for document in documents],
-        sources=[str(document.source) for document in documents],
+        doc_ids=rows.doc_ids,
+        doc_hashes=rows.doc_hashes,
+        carried_hashes=carried_hashes(rows.carried),
+        sources=rows.sources(),
     )
 
 
@@ -312,13 +314,13 @@ def _refreshed(open_document: OpenDocument) -> Refreshed:
     )
 
 
-def _duplicate_letter(document: Document) -> DeadLetter:
+def _duplicate_letter(rows: RowBatch, place: int) -> DeadLetter:
     return DeadLetter(
-        source=document.source,
+        source=rows.source(place),
         stage="read",
         reason="duplicate_id",
         detail="Another row of the corpus has the same document id; that one was indexed.",
-        doc_id=document.doc_id,
+        doc_id=rows.doc_ids[place],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from embed_index.pipeline.indexing import Source
 from embed_index.pipeline.ledger_letters import printable
-from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_batch import RowBatch
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 
@@ -32,13 +32,13 @@ class LetteredDocuments:
         if self._places:
             self._find_readable()
         for rows in self._source.read():
-            yield RowBatch(
-                tuple(x for x in rows.documents if x.doc_id in self._doc_ids),
-                tuple(x for x in rows.dead_letters if printable(str(x.source)) in self._places),
-            )
+            places = [place for place, x in enumerate(rows.doc_ids) if x in self._doc_ids]
+            letters = [x for x in rows.dead_letters if printable(str(x.source)) in self._places]
+            yield rows.take(places, dead_letters=letters)
 
     def _find_readable(self) -> None:
         for rows in self._source.read():
-            found = [x for x in rows.documents if printable(str(x.source)) in self._places]
-            self.readable.extend(document.source for document in found)
-            self._doc_ids.update(document.doc_id for document in found)
+            for place, source in enumerate(rows.sources()):
+                if printable(source) in self._places:
+                    self.readable.append(rows.source(place))
+                    self._doc_ids.add(rows.doc_ids[place])

@@ -11,7 +11,7 @@ from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.indexing import Source, Store
 from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_batch import RowBatch
 from embed_index.schemas.errors import ConfigurationError
 
 _IDS_PER_STEP = 512
@@ -27,9 +27,12 @@ class AffectedDocuments:
     def read(self) -> Iterator[RowBatch]:
         """Yield the affected documents in the corpus' order, and no dead letters."""
         for rows in self._source.read():
-            affected = self._notes.take_affected([x.doc_id for x in rows.documents])
-            first = {x.doc_id: x for x in reversed(rows.documents) if x.doc_id in affected}
-            yield RowBatch(tuple(x for x in rows.documents if first.get(x.doc_id) is x), ())
+            affected = self._notes.take_affected(rows.doc_ids)
+            places: dict[str, int] = {}
+            for place, doc_id in enumerate(rows.doc_ids):
+                if doc_id in affected:
+                    places.setdefault(doc_id, place)
+            yield rows.take(list(places.values()))
 
 
 def begin_affected(notes: AuditNotes, *, ledger: DocumentLedger) -> int:

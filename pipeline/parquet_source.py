@@ -1,53 +1,19 @@
 """Stream documents from Parquet: row group by row group, only the columns that are needed."""
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.ids import text_hash
-from embed_index.schemas.columns import (
-    MAX_CARRIED_TEXT_BYTES,
-    RESERVED_COLUMNS,
-    CarriedColumn,
-    CarriedType,
-)
+from embed_index.pipeline.row_batch import RowBatch
+from embed_index.pipeline.row_conversion import RowConversion
+from embed_index.schemas.columns import RESERVED_COLUMNS, CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
-
-MAX_DOC_ID_BYTES = 512
-MAX_TEXT_CHARS = 1 << 27
 
 _TARGET_BATCH_BYTES = 8 << 20
 _MAX_BATCH_ROWS = 2048
 _READ_BUFFER_BYTES = 1 << 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_EMPTY: dict[CarriedType, CarriedValue] = {
-    "text": "",
-    "integer": 0,
-    "number": 0.0,
-    "boolean": False,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RowBatch:
-    """Some consecutive rows of one row group, the good ones and the bad."""
-
-    documents: tuple[Document, ...]
-    dead_letters: tuple[DeadLetter, ...]
-
-
-class _BadRowError(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
 
 
 class ParquetSource:
@@ -106,10 +72,15 @@ class ParquetSource:
             columns=columns,
             use_threads=False,
         )
+        conversion = RowConversion(
+            id_column=self._id_column,
+            text_column=self._text_column,
+            carried_columns=self.carried_columns,
+        )
         row = 0
         try:
             for batch in batches:
-                yield self._convert(batch, name, row_group, row)
+                yield conversion.convert(batch, path=name, row_group=row_group, first_row=row)
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(
@@ -117,44 +88,6 @@ class ParquetSource:
                 f" ({type(error).__name__})",
                 remedy="The file is damaged; write it again, or leave it out of --input.",
             ) from error
-
-    def _convert(self, batch: pa.RecordBatch, path: str, row_group: int, row: int) -> RowBatch:
-        ids = _to_python(batch.column(self._id_column))
-        texts = _to_python(batch.column(self._text_column))
-        carried = [_to_python(batch.column(column.name)) for column in self.carried_columns]
-        documents: list[Document] = []
-        dead_letters: list[DeadLetter] = []
-        for index, (raw_id, text) in enumerate(zip(ids, texts, strict=True)):
-            source = SourceRow(path=path, row_group=row_group, row=row + index)
-            doc_id: str | None = None
-            try:
-                doc_id = _check_id(raw_id)
-                _check_text(text)
-                values = tuple(
-                    _check_carried(column, column_values[index])
-                    for column, column_values in zip(self.carried_columns, carried, strict=True)
-                )
-            except _BadRowError as bad:
-                dead_letters.append(
-                    DeadLetter(
-                        source=source,
-                        stage="read",
-                        reason=bad.reason,
-                        detail=bad.detail,
-                        doc_id=doc_id,
-                    )
-                )
-                continue
-            documents.append(
-                Document(
-                    doc_id=doc_id,
-                    text=text,
-                    carried=values,
-                    source=source,
-                    doc_hash=text_hash(text),
-                )
-            )
-        return RowBatch(tuple(documents), tuple(dead_letters))
 
     def _check_columns(self, file: Path, schema: pa.Schema) -> tuple[CarriedColumn, ...]:
         for setting, column in (
@@ -288,78 +221,3 @@ def _carried_column(file: Path, field: pa.Field) -> CarriedColumn:
             remedy="Carry strings, integers, floats, booleans, dates and timestamps.",
         )
     return CarriedColumn(name=field.name, type=carried)
-
-
-def _to_python(column: pa.Array) -> list[Any]:
-    """Convert a column; a string that is not UTF-8 comes back as its bytes."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(column.type):
-        # Python knows no nanoseconds, and what is stored is text with at most microseconds.
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        wide = pa.types.is_large_string(column.type)
-        raw = column.view(pa.large_binary() if wide else pa.binary()).to_pylist()
-        values = [_decode(value) for value in raw]
-    return values
-
-
-def _decode(value: bytes | None) -> str | bytes | None:
-    if value is None:
-        return None
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value
-
-
-def _check_id(value: object) -> str:
-    if value is None:
-        raise _BadRowError("null_id", "The document id is null.")
-    if isinstance(value, bytes):
-        raise _BadRowError("invalid_id", "The document id is not valid UTF-8.")
-    doc_id = str(value)
-    if not doc_id.strip():
-        raise _BadRowError("empty_id", "The document id is empty.")
-    if _CONTROL.search(doc_id):
-        raise _BadRowError("invalid_id", "The document id holds control characters.")
-    if len(doc_id.encode("utf-8")) > MAX_DOC_ID_BYTES:
-        raise _BadRowError("long_id", f"The document id is longer than {MAX_DOC_ID_BYTES} bytes.")
-    return doc_id
-
-
-def _check_text(value: object) -> None:
-    if value is None:
-        raise _BadRowError("null_text", "The text is null.")
-    if isinstance(value, bytes):
-        raise _BadRowError("invalid_text", "The text is not valid UTF-8, or holds lone surrogates.")
-    assert isinstance(value, str)
-    if not value or value.isspace():
-        raise _BadRowError("empty_text", "The text is empty or only white space.")
-    if "\x00" in value:
-        raise _BadRowError("nul_in_text", "The text holds NUL characters, as binary files do.")
-    if len(value) > MAX_TEXT_CHARS:
-        raise _BadRowError("huge_text", f"The text is longer than {MAX_TEXT_CHARS} characters.")
-
-
-def _check_carried(column: CarriedColumn, value: object) -> CarriedValue:
-    if value is None:
-        return _EMPTY[column.type]
-    if isinstance(value, bytes):
-        raise _BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
-    if isinstance(value, datetime):
-        in_utc = value.astimezone(UTC) if value.tzinfo else value
-        return in_utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        raise _BadRowError("invalid_carried", f"The column {column.name!r} is NaN or infinite.")
-    if isinstance(value, str) and len(value.encode("utf-8")) > MAX_CARRIED_TEXT_BYTES:
-        raise _BadRowError(
-            "long_carried",
-            f"The column {column.name!r} is longer than {MAX_CARRIED_TEXT_BYTES} bytes.",
-        )
-    assert isinstance(value, (str, int, float))
-    return value

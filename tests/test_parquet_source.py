@@ -26,7 +26,7 @@ def open_source(*inputs: Path | str, carry: tuple[str, ...] = ()) -> ParquetSour
 def read(source: ParquetSource) -> tuple[list[Document], list[DeadLetter]]:
     batches = list(source.read())
     return (
-        [document for batch in batches for document in batch.documents],
+        [document for batch in batches for document in batch.documents()],
         [letter for batch in batches for letter in batch.dead_letters],
     )
 

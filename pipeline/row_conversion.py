@@ -1,0 +1,116 @@
+"""Arrow rows become a batch: the usable rows in columns, the others as dead letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embed_index.pipeline.row_batch import RowBatch
+from embed_index.pipeline.row_checks import (
+    BadRowError,
+    check_carried,
+    check_id,
+    check_text,
+    find_doubtful,
+)
+from embed_index.pipeline.text_column import TextColumn
+from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.records import CarriedValue, DeadLetter, SourceRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowConversion:
+    """Which columns of a corpus are read, and as what."""
+
+    id_column: str
+    text_column: str
+    carried_columns: Sequence[CarriedColumn]
+
+    def convert(
+        self, batch: pa.RecordBatch, *, path: str, row_group: int, first_row: int
+    ) -> RowBatch:
+        """Check the rows of a batch, and hash the texts of the usable ones.
+
+        Args:
+            batch: Consecutive rows of one row group.
+            path: The file's name in the corpus.
+            row_group: Which of the file.
+            first_row: The first row's number within the row group.
+        """
+        ids = TextColumn(batch.column(self.id_column))
+        texts = TextColumn(batch.column(self.text_column))
+        carried, errors = self._carried_rows(batch)
+        doubtful = find_doubtful(ids, texts)
+        doubtful[list(errors)] = True
+        refused: dict[int, DeadLetter] = {}
+        for row in np.flatnonzero(doubtful).tolist():
+            source = SourceRow(path=path, row_group=row_group, row=first_row + row)
+            letter = _refuse(source, doc_id=ids[row], text=texts[row], error=errors.get(row))
+            if letter is not None:
+                refused[row] = letter
+        rows: Sequence[int] = range(first_row, first_row + len(ids))
+        if refused:
+            usable = [row for row in range(len(ids)) if row not in refused]
+            ids, texts = ids.take(usable), texts.take(usable)
+            carried = [carried[row] for row in usable]
+            rows = [rows[row] for row in usable]
+        return RowBatch(
+            path=path,
+            row_group=row_group,
+            rows=rows,
+            doc_ids=ids.strings(),
+            texts=texts,
+            carried=carried,
+            doc_hashes=texts.hashes(),
+            dead_letters=tuple(refused.values()),
+        )
+
+    def _carried_rows(
+        self, batch: pa.RecordBatch
+    ) -> tuple[list[tuple[CarriedValue, ...]], dict[int, BadRowError]]:
+        rows: list[tuple[CarriedValue, ...]] = [()] * batch.num_rows
+        errors = {}
+        columns = (_to_python(batch.column(column.name)) for column in self.carried_columns)
+        for row, values in enumerate(zip(*columns, strict=True)):
+            try:
+                rows[row] = tuple(map(check_carried, self.carried_columns, values))
+            except BadRowError as bad:
+                errors[row] = bad
+        return rows, errors
+
+
+def _refuse(
+    source: SourceRow,
+    *,
+    doc_id: str | bytes | None,
+    text: str | bytes | None,
+    error: BadRowError | None,
+) -> DeadLetter | None:
+    known_id: str | None = None
+    try:
+        known_id = check_id(doc_id)
+        check_text(text)
+        if error is not None:
+            raise error
+    except BadRowError as bad:
+        return DeadLetter(
+            source=source, stage="read", reason=bad.reason, detail=bad.detail, doc_id=known_id
+        )
+    return None
+
+
+def _to_python(column: pa.Array) -> list[Any]:
+    """Convert a column; a string that is not UTF-8 comes back as its bytes."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        # Python knows no nanoseconds, and what is stored is text with at most microseconds.
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        strings = TextColumn(column)
+        values = [strings[row] for row in range(len(strings))]
+    return values
