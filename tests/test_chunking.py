@@ -42,7 +42,7 @@ def test_chunks_concatenate_to_the_text_and_none_exceeds_the_limit(
 
 
 @relaxed
-@given(text=texts | dense_texts, max_tokens=st.integers(40, 80), instruction=texts)
+@given(text=texts | dense_texts, max_tokens=st.integers(96, 160), instruction=texts)
 def test_ids_are_what_the_chunk_alone_tokenises_to(
     tokenizer: ModelTokenizer, text: str, max_tokens: int, instruction: str
 ) -> None:
