@@ -5,13 +5,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from pymilvus import MilvusClient
 
 from embed_index.pipeline.milvus_address import MilvusAddress, explain_unreachable
-from embed_index.pipeline.milvus_lite_server import LiteServer
 from embed_index.pipeline.milvus_retry import (
     RetryPolicy,
     Verdict,
@@ -21,6 +20,9 @@ from embed_index.pipeline.milvus_retry import (
     rpc_status,
 )
 from embed_index.schemas.errors import EmbedIndexError, StoreError
+
+if TYPE_CHECKING:
+    from embed_index.pipeline.milvus_lite_server import LiteServer
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class MilvusConnection:
         self._policy = policy
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._lite = None if address.embedded_path is None else LiteServer(address.embedded_path)
+        self._lite = None if address.embedded_path is None else _open_lite(address.embedded_path)
         try:
             self._shared = self._connect_first(connect_seconds)
         except BaseException:
@@ -219,3 +221,10 @@ class MilvusConnection:
             shared.retired = True
         if idle:
             shared.client.close()
+
+
+def _open_lite(path: Path) -> "LiteServer":
+    # Imported here because it brings an index library that a run against a server does not need.
+    from embed_index.pipeline.milvus_lite_server import LiteServer
+
+    return LiteServer(path)

@@ -1,11 +1,12 @@
 """The model's own tokenizer, in this process: text in, token ids out.
 
 Two engines read the same `tokenizer.json`. Hugging Face `tokenizers` is the reference; `fastokens`
-gives the same ids some fifty times faster. On loading, both are run over probe texts, and where
-they differ, or where fastokens does not know the format, the reference does the work.
+gives the same ids some fifty times faster. Before its first use, both are run over probe texts, and
+where they differ, or where fastokens does not know the format, the reference does the work.
 """
 
 import json
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -48,7 +49,7 @@ class ModelTokenizer:
             )
         self.end_token_id: int = end
         self._token_bytes = _token_byte_lengths(self._reference)
-        self._fast = self._load_fast(definition)
+        self._definition = definition
 
     @classmethod
     def load(cls, model: ModelFiles) -> Self:
@@ -113,9 +114,11 @@ class ModelTokenizer:
         """Return how many UTF-8 bytes of normalised text each id stands for."""
         return self._token_bytes[ids]
 
-    def _load_fast(self, definition: str) -> FastTokenizer | None:
+    @cached_property
+    def _fast(self) -> FastTokenizer | None:
+        """Loaded on first use, because a night without changes has none."""
         try:
-            fast = FastTokenizer.from_json_str(definition)
+            fast = FastTokenizer.from_json_str(self._definition)
         except ValueError:
             return None
         for probe in _PROBES:
