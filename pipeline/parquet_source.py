@@ -14,6 +14,7 @@ from embed_index.schemas.errors import ConfigurationError
 _TARGET_BATCH_BYTES = 8 << 20
 _MAX_BATCH_ROWS = 2048
 _READ_BUFFER_BYTES = 1 << 20
+_MEND_FILE = "The file is damaged or encrypted; write it again, or leave it out of --input."
 
 
 class ParquetSource:
@@ -86,8 +87,16 @@ class ParquetSource:
             raise ConfigurationError(
                 f"input: {file} cannot be read at row group {row_group}, about row {row}"
                 f" ({type(error).__name__})",
-                remedy="The file is damaged; write it again, or leave it out of --input.",
+                remedy=_MEND_FILE,
             ) from error
+        num_rows = parquet.metadata.row_group(row_group).num_rows
+        if row != num_rows:
+            # Some damage ends a column early without an error; its documents are not gone.
+            raise ConfigurationError(
+                f"input: {file} gives {row:,} rows of row group {row_group}, which should have"
+                f" {num_rows:,}",
+                remedy=_MEND_FILE,
+            )
 
     def _check_columns(self, file: Path, schema: pa.Schema) -> tuple[CarriedColumn, ...]:
         for setting, column in (
@@ -95,9 +104,11 @@ class ParquetSource:
             ("text_column", self._text_column),
             *(("carry", column) for column in self._carry),
         ):
-            if schema.get_field_index(column) < 0:
+            num_columns = schema.names.count(column)
+            if num_columns != 1:
+                which = "several columns" if num_columns else "no column"
                 raise ConfigurationError(
-                    f"{setting}: {file} has no column {column!r}",
+                    f"{setting}: {file} has {which} {column!r}",
                     remedy=f"Its columns are: {', '.join(schema.names)}. Set {setting} to one.",
                 )
         id_type, text_type = (
@@ -181,7 +192,8 @@ def _shorten(files: Sequence[Path]) -> tuple[str, ...]:
 def _open(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
             f"input: {file} is not a readable Parquet file ({type(error).__name__})",
             remedy="Write the file again, or leave it out of --input.",

@@ -5,7 +5,7 @@ and `find_doubtful` clears these by whole columns, so that only the others are c
 """
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ MAX_TEXT_CHARS = 1 << 27
 _PRINTABLE_ASCII = (0x20, 0x7E)
 _NOT_NUL = (0x01, 0xFF)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+OUT_OF_RANGE = object()
+"""Stands for a date or time outside of the years that Python counts."""
 _EMPTY: dict[CarriedType, CarriedValue] = {
     "text": "",
     "integer": 0,
@@ -108,9 +110,12 @@ def check_carried(column: CarriedColumn, value: object) -> CarriedValue:
         return _EMPTY[column.type]
     if isinstance(value, bytes):
         raise BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
+    if value is OUT_OF_RANGE:
+        raise BadRowError(
+            "invalid_carried", f"The column {column.name!r} is not within the years 1 to 9999."
+        )
     if isinstance(value, datetime):
-        in_utc = value.astimezone(UTC) if value.tzinfo else value
-        return in_utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float) and not -float("inf") < value < float("inf"):

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from embed_index.pipeline.row_batch import RowBatch
 from embed_index.pipeline.row_checks import (
+    OUT_OF_RANGE,
     BadRowError,
     check_carried,
     check_id,
@@ -102,15 +103,26 @@ def _refuse(
 
 
 def _to_python(column: pa.Array) -> list[Any]:
-    """Convert a column; a string that is not UTF-8 comes back as its bytes."""
+    """Convert a column; what Python cannot hold comes back as `_value_or_flaw` says."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type):
-        # Python knows no nanoseconds, and what is stored is text with at most microseconds.
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+        # Python knows no nanoseconds, and what is stored is text with at most microseconds; an
+        # instant in UTC needs no time zone to be known by this machine.
+        unit = "us" if column.type.unit == "ns" else column.type.unit
+        column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
     try:
         values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        strings = TextColumn(column)
-        values = [strings[row] for row in range(len(strings))]
+    except (UnicodeDecodeError, OverflowError):
+        values = [_value_or_flaw(scalar) for scalar in column]
     return values
+
+
+def _value_or_flaw(scalar: pa.Scalar) -> Any:
+    """Convert a value: a string that is not UTF-8 to its bytes, a date without a year to a flaw."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes()
+    except OverflowError:
+        return OUT_OF_RANGE

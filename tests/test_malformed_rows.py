@@ -1,0 +1,88 @@
+"""Malformed rows of many kinds among good ones: the good are indexed, the bad say why not."""
+
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import pytest
+from job_fixtures import JobFolder
+from malformed_rows import CARRIED, KINDS, BadRow, GoodRow, write_corpus
+
+from embed_index.pipeline.dead_letters import read_dead_letters
+
+pytestmark = pytest.mark.timeout(1800)
+CARRY = tuple(part for name in CARRIED for part in ("--carry", name))
+NO_LIMIT = ("--max-dead-letters", "100%")
+
+
+def run(job: JobFolder, *more: str) -> None:
+    """Call the command line as cron does, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "embed_index.jobs.main", *job.arguments(*CARRY, *NO_LIMIT, *more)],
+        env=job.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def collected(job: JobFolder) -> dict[str, GoodRow]:
+    """Return the collection's documents, put together again from their chunks."""
+    chunks = defaultdict(list)
+    with job.open_store() as store:
+        version = f"{job.collection}_v1"
+        for chunk in store.reader.iter_chunks(version, with_text=True):
+            chunks[chunk.doc_id].append(chunk)
+    documents = {}
+    for doc_id, its in chunks.items():
+        its.sort(key=lambda chunk: chunk.chunk_index)
+        assert [chunk.num_chunks for chunk in its] == [len(its)] * len(its)
+        documents[doc_id] = GoodRow(
+            text="".join(chunk.text or "" for chunk in its),
+            carried=tuple(its[0].carried.values()),
+            source=its[0].source,
+        )
+    return documents
+
+
+def lettered(job: JobFolder) -> list[BadRow]:
+    """Return the rows of the newest file of dead letters."""
+    newest = max((job.state / "dead-letters").rglob("*.parquet"), key=lambda x: x.stat().st_mtime)
+    letters = list(read_dead_letters(newest))
+    assert {(letter.stage, letter.chunk_index) for letter in letters} == {("read", None)}
+    return [
+        BadRow(
+            file=letter.source.path,
+            row_group=letter.source.row_group,
+            row=letter.source.row,
+            reason=letter.reason,
+            doc_id=letter.doc_id,
+        )
+        for letter in letters
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_good", "num_bad"),
+    [(200, 200), pytest.param(10_000, 10_000, marks=pytest.mark.slow)],
+)
+def test_every_good_row_is_indexed_and_every_bad_one_is_a_dead_letter_with_its_reason(
+    lite_job: JobFolder, num_good: int, num_bad: int
+) -> None:
+    expected = write_corpus(
+        lite_job.folder / "corpus", num_good=num_good, num_bad=num_bad, seed=num_bad
+    )
+    assert set(expected.num_of_kind) == set(KINDS)
+    assert (len(expected.good), len(expected.bad)) == (num_good, num_bad)
+
+    run(lite_job)
+
+    assert collected(lite_job) == expected.good
+    assert Counter(lettered(lite_job)) == Counter(expected.bad)
+    (first,) = lite_job.history()
+    assert (first["num_new"], first["num_dead_letters"]) == (num_good, num_bad)
+
+    run(lite_job)
+
+    assert Counter(lettered(lite_job)) == Counter(expected.bad)
+    assert lite_job.history()[0]["num_unchanged"] == num_good
