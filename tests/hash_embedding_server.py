@@ -10,7 +10,8 @@ import base64
 import hashlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import ClassVar, Self
@@ -40,6 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
     changes_after: float = float("inf")
     next_salt: str = ""
     refuses: Callable[[list[int]], bool] = staticmethod(lambda _: False)
+    may_answer: ClassVar[threading.Event]
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
             if any(map(self.refuses, asked["input"])):
                 self._answer(400, {"error": "refused"})
                 return
+            self.may_answer.wait()
             vectors = [vector_of(i, dimension=dimension, salt=self.salt) for i in asked["input"]]
             type(self).num_embedded += len(vectors)
             if self.num_embedded >= self.changes_after:
@@ -91,6 +94,8 @@ class HashEmbeddingServer:
             """With counters of its own."""
 
         Handler.salt = salt
+        Handler.may_answer = threading.Event()
+        Handler.may_answer.set()
         self._handler = Handler
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler)
         self._server.daemon_threads = True
@@ -109,6 +114,19 @@ class HashEmbeddingServer:
     def refuse(self, refuses: Callable[[list[int]], bool]) -> None:
         """Answer 400 from now on where this is true of an input."""
         self._handler.refuses = staticmethod(refuses)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Give no vectors until told to, or until the block is left; requests wait."""
+        self._handler.may_answer.clear()
+        try:
+            yield
+        finally:
+            self.answer()
+
+    def answer(self) -> None:
+        """Be silent no longer."""
+        self._handler.may_answer.set()
 
     def start(self) -> None:
         self._thread.start()
