@@ -56,6 +56,9 @@ def _report_as_lines(report: AuditReport) -> list[str]:
         ("dead letters", f"{report.num_dead_letters:,}"),
         ("drift", drift_in_words(report) or "none"),
     ]
+    if report.num_retained:
+        kept = f"{report.num_retained:,} documents that the corpus no longer has"
+        facts.insert(-1, ("retained", f"{kept} (delete_missing is off)"))
     lines = [f"{name:<13} {text}" for name, text in facts]
     for kind, drift in report.drift.items():
         lines += _drift_as_lines(kind, drift)
@@ -83,6 +86,7 @@ def _report_as_fields(report: AuditReport) -> dict[str, object]:
         "num_rows": report.num_rows,
         "num_sampled": report.num_sampled,
         "num_dead_letters": report.num_dead_letters,
+        "num_retained": report.num_retained,
         "drift": {
             kind: {
                 "count": drift.count,

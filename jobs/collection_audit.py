@@ -93,6 +93,7 @@ class _Audit:
                     batch_tokens=inputs.settings.tokens_per_batch,
                     open_embedder=partial(self._open_embedder, servers),
                 ),
+                keeps_departed=not inputs.settings.delete_missing,
             )
             return await audit.run()
 

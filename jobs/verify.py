@@ -50,7 +50,8 @@ def verify(
 
     Every document is cut anew and compared with its rows; only a sample's vectors are made again.
     Drift ends with exit code 6, unless --repair mended all of it. Documents that the corpus no
-    longer has are drift, and a repair deletes them with --delete-missing.
+    longer has are drift, which a repair deletes, for a job with delete_missing (--delete-missing);
+    one without it retains them.
 
     \b
     embed-index verify articles --job nightly.toml
@@ -76,9 +77,7 @@ def verify(
     click.echo((verification_as_json if as_json else verification_as_text)(verification))
     left = verification.left
     if left.has_drift:
-        remedy = "What is left are documents that the corpus no longer has: give --delete-missing."
-        if not repair:
-            remedy = f"Mend it with `embed-index verify {collection} --repair`."
-        elif "orphaned" not in left.drift:
+        remedy = f"Mend it with `embed-index verify {collection} --repair`."
+        if repair:
             remedy = "Something else writes to the collection, or Milvus lost rows meanwhile."
         raise DriftError(f"{left.version}: {drift_in_words(left)}", remedy=remedy)

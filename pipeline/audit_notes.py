@@ -155,9 +155,14 @@ class AuditNotes:
                 without_rows.append(doc_id)
         return without_rows
 
-    def departed_rows(self) -> Iterator[tuple[str, str]]:
-        """Yield key and document id of each row whose document the corpus does not have."""
-        condition = "NOT is_foreign AND doc_id IN (SELECT id FROM departed)"
+    def departed_rows(self, *, recorded_too: bool) -> Iterator[tuple[str, str]]:
+        """Yield key and document id of each row whose document the corpus does not have.
+
+        Args:
+            recorded_too: Whether also of documents that the ledger knows.
+        """
+        which = "" if recorded_too else "WHERE NOT is_recorded"
+        condition = f"NOT is_foreign AND doc_id IN (SELECT id FROM departed {which})"  # noqa: S608
         return self._pages("rows", "chunk_id", condition, also="doc_id")
 
     def departed(self, *, has_rows: bool, recorded_too: bool) -> Iterator[str]:
@@ -169,6 +174,11 @@ class AuditNotes:
         """
         condition = f"has_rows = {has_rows:d}" + ("" if recorded_too else " AND NOT is_recorded")
         return (doc_id for doc_id, _ in self._pages("departed", "id", condition))
+
+    def num_departed_recorded(self) -> int:
+        """Count the documents with rows that the ledger knows and the corpus does not have."""
+        sql = "SELECT count(*) FROM departed WHERE is_recorded AND has_rows"
+        return int(self._select(sql)[0][0])
 
     def num_documents_with_rows(self) -> int:
         """Count the documents that have rows."""

@@ -60,6 +60,7 @@ class AuditPass:
         letters: OpenDeadLetters | None,
         notes: AuditNotes,
         sample: AuditSample,
+        keeps_departed: bool,
     ) -> None:
         """Prepare an audit.
 
@@ -73,6 +74,8 @@ class AuditPass:
             letters: The ledger's dead letters; None where there is no ledger.
             notes: Empty; hold afterwards what a repair needs.
             sample: The vectors to compare.
+            keeps_departed: Whether documents that the ledger knows are to stay when the corpus
+                no longer has them.
         """
         self._collection = collection
         self._version = version
@@ -83,6 +86,8 @@ class AuditPass:
         self._letters = letters
         self._notes = notes
         self._sample = sample
+        self._keeps_departed = keeps_departed
+        self._num_retained = 0
         self._num_documents = 0
         self._num_chunks = 0
         self._num_sampled = 0
@@ -109,6 +114,7 @@ class AuditPass:
             num_rows=num_rows,
             num_sampled=self._num_sampled,
             num_dead_letters=0 if self._letters is None else self._letters.count(self._version),
+            num_retained=self._num_retained,
             drift=self._notes.drift(),
         )
 
@@ -203,12 +209,14 @@ class AuditPass:
         """Find rows and ledger entries of documents that the corpus does not have."""
         notes = self._notes
         notes.note_departed()
-        for key, doc_id in notes.departed_rows():
-            notes.add(Finding("orphaned", doc_id, key))
         entries = iter(()) if self._documents is None else self._documents.entries()
         while step := list(islice(entries, _ENTRIES_PER_STEP)):
             for doc_id in notes.note_recorded(notes.unmet([entry.doc_id for entry in step])):
                 notes.add(Finding("misrecorded", doc_id))
+        for key, doc_id in notes.departed_rows(recorded_too=not self._keeps_departed):
+            notes.add(Finding("orphaned", doc_id, key))
+        if self._keeps_departed:
+            self._num_retained = notes.num_departed_recorded()
 
 
 def _is_same(stored: Vectors, made: Vectors) -> bool:

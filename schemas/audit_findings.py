@@ -27,7 +27,7 @@ MEANINGS: Mapping[DriftKind, str] = {
     "metadata": "the row's carried columns are not the document's",
     "moved": "the row names another source than the document's",
     "vector": "the server gives the chunk another vector",
-    "orphaned": "no chunk of the corpus calls for the row",
+    "orphaned": "no chunk of the corpus calls for the row, and nothing says to keep it",
     "foreign": "the row's key is not that of its document and index",
     "duplicate": "Milvus holds more than one row under the key",
     "unrecorded": "the ledger does not know the document",
@@ -69,6 +69,8 @@ class AuditReport:
     """Chunks whose vectors were made again and compared."""
     num_dead_letters: int
     """Open ones; the chunks that they stand for are not missing."""
+    num_retained: int
+    """Documents that the corpus no longer has, and that a job without `delete_missing` keeps."""
     drift: Mapping[DriftKind, DriftCount]
     """Only what was found, in the order of `DRIFT_KINDS`."""
 

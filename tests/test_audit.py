@@ -183,8 +183,8 @@ def test_documents_that_came_changed_and_went_are_drift(indexed: JobFolder) -> N
         num_stale = len(parts.rows("d4"))
     indexed.write({**FEW, "d4": CORPUS["d4"] + " And one more.", "new": "A new document."})
 
-    found = verify(indexed, "--sample", "0", expect=6)
-    kept = verify(indexed, "--sample", "0", "--repair", expect=6)
+    found = verify(indexed, "--sample", "0", "--delete-missing", expect=6)
+    kept = verify(indexed, "--sample", "0", "--repair")
     mended = verify(indexed, "--sample", "0", "--repair", "--delete-missing")
 
     assert counts(found) == {
@@ -192,11 +192,31 @@ def test_documents_that_came_changed_and_went_are_drift(indexed: JobFolder) -> N
     }  # fmt: skip
     # One chunk is new, and of the changed document only the last one.
     assert kept["num_chunks_embedded"] == 2
-    assert counts(kept["after_repair"]) == {"orphaned": num_gone}
+    assert counts(kept) == {kind: n for kind, n in counts(found).items() if kind != "orphaned"}
+    assert (kept["after_repair"]["drift"], kept["after_repair"]["num_retained"]) == ({}, 1)
     assert counts(mended) == {"orphaned": num_gone}
     assert mended["after_repair"]["drift"] == {}
     with opened(indexed) as parts:
         assert {row.doc_id for row in parts.rows()} == {*FEW, "new"}
+
+
+def test_documents_that_a_job_keeps_are_retained_and_no_drift(lite_job: JobFolder) -> None:
+    index(lite_job)
+    with opened(lite_job) as parts:
+        leave_stray_document(parts)
+    lite_job.write(FEW)
+    lite_job.run("--carry", "topic")
+
+    found = verify(lite_job, "--sample", "0", expect=6)
+    mended = verify(lite_job, "--sample", "0", "--repair")
+    told = call_verify(lite_job, "--carry", "topic", "--sample", "0", expect=0)
+
+    # Nobody asked to keep what no run wrote.
+    assert counts(found) == counts(mended) == {"orphaned": 1}
+    assert found["num_retained"] == mended["after_repair"]["num_retained"] == 1
+    assert "1 documents that the corpus no longer has (delete_missing is off)" in told.stdout
+    with opened(lite_job) as parts:
+        assert {row.doc_id for row in parts.rows()} == set(CORPUS)
 
 
 def test_more_departed_documents_than_allowed_are_left_and_the_rest_is_mended(
