@@ -43,6 +43,8 @@ class Invocation:
 
     debug: bool = False
     log_json: bool = False
+    collection: str = ""
+    """What a run is for, so that the first line of a mail says so; empty where nobody asks."""
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -73,11 +75,12 @@ def report(error: BaseException, invocation: Invocation) -> int:
     is_bug = code == BUG and not isinstance(cause, EmbedIndexError)
     trace = "".join(traceback.format_exception(error)) if is_bug or invocation.debug else ""
     if invocation.log_json:
-        text = _json_line(cause, message=message, remedy=remedy, code=code, trace=trace)
+        text = _json_line(cause, invocation, message=message, remedy=remedy, code=code, trace=trace)
     else:
         # A mail's reader sees the first line, and perhaps no other.
         notes = getattr(cause, "__notes__", ())
-        parts = (f"error: {message}", remedy, *notes, trace.rstrip())
+        about = f"{invocation.collection}: " if invocation.collection else ""
+        parts = (f"error: {about}{message}", remedy, *notes, trace.rstrip())
         text = "\n".join(part for part in parts if part)
     click.echo(REDACTOR.scrub(text), err=True)
     return code
@@ -94,11 +97,20 @@ def _explain(cause: BaseException, code: int) -> tuple[str, str]:
     )
 
 
-def _json_line(cause: BaseException, *, message: str, remedy: str, code: int, trace: str) -> str:
+def _json_line(
+    cause: BaseException,
+    invocation: Invocation,
+    *,
+    message: str,
+    remedy: str,
+    code: int,
+    trace: str,
+) -> str:
     event: dict[str, object] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": "error",
         "error": type(cause).__name__,
+        "collection": invocation.collection or None,
         "message": message,
         "remedy": remedy,
         "exit_code": code,

@@ -37,7 +37,9 @@ def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **fl
     if show_config:
         click.echo(render_config(loaded))
         return
-    ctx.ensure_object(Invocation).log_json = loaded.settings.log_format == "json"
+    invocation = ctx.ensure_object(Invocation)
+    invocation.log_json = loaded.settings.log_format == "json"
+    invocation.collection = loaded.settings.collection
 
     from embed_index.jobs.index_job import run_index_job
     from embed_index.jobs.run_metrics import leaving_metrics

@@ -161,7 +161,7 @@ def test_expected_failure_is_a_message_and_a_remedy_on_standard_error(wiring: Wi
 
     result = invoke(*RUN)
 
-    assert result.stderr == "error: Milvus is away\nStart it.\n"
+    assert result.stderr == "error: articles: Milvus is away\nStart it.\n"
     assert result.stdout == ""
 
 
@@ -176,7 +176,7 @@ def test_debug_shows_the_traceback_of_an_expected_failure(
     result = CliRunner().invoke(cli, [*arguments, *RUN], env=variables)
 
     assert "Traceback" in result.stderr
-    assert result.stderr.startswith("error: Milvus is away\nStart it.\n")
+    assert result.stderr.startswith("error: articles: Milvus is away\nStart it.\n")
 
 
 def test_bug_shows_its_traceback_without_secrets(wiring: Wiring) -> None:
@@ -203,6 +203,7 @@ def test_failure_is_a_json_line_where_logs_are_json(wiring: Wiring) -> None:
     assert event == {
         "event": "error",
         "error": "LockHeldError",
+        "collection": "articles",
         "message": "another run works on articles",
         "remedy": "Wait for it.",
         "exit_code": 5,

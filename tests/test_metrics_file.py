@@ -136,7 +136,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
 
     done = lite_job.run("--metrics-file", str(tmp_path / "absent" / "docs.prom"), expect=2)
 
-    assert "error: metrics_file: " in done.stderr
+    assert "metrics_file: " in done.stderr
     assert not lite_job.state.exists()
 
 
@@ -158,10 +158,11 @@ def test_mail_of_a_failing_run_begins_with_the_line_to_read(lite_job: JobFolder)
 
     head, _, *summary = letters.stderr.splitlines()
     assert head == (
-        "error: 1 dead letters of 5 rows, and 0 are allowed; everything else is in the collection"
+        f"error: {lite_job.collection}: 1 dead letters of 5 rows, and 0 are allowed; everything"
+        " else is in the collection"
     )
     assert summary[0].startswith("collection ")
-    assert away.stderr.startswith("error: ")
+    assert away.stderr.startswith(f"error: {lite_job.collection}: input: ")
     assert letters.stdout == away.stdout == ""
 
 

@@ -72,7 +72,8 @@ def test_of_two_runs_started_at_once_one_works_and_the_other_says_so(
 
         assert loser.returncode == 5
         held = rf"process {winner.pid} on \S+, since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\."
-        assert re.fullmatch(f"error: Another run works on this collection: {held}", error)
+        about = f"error: {racing.collection}: Another run works on this collection"
+        assert re.fullmatch(f"{about}: {held}", error)
         assert str(racing.state / f"{racing.collection}.lock") in remedy
         assert racing.doc_hashes("v1") == hashes_of(corpus)
         assert [run["outcome"] for run in racing.history()] == ["done"] * race
