@@ -1,7 +1,7 @@
 """The dead letters that are open now: what could not be indexed and still is not."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from embed_index.pipeline.ledger_file import LedgerFile
@@ -32,9 +32,14 @@ class OpenDeadLetters:
     def __init__(self, file: LedgerFile) -> None:
         self._file = file
 
-    def record(self, letters: Iterable[DeadLetter], *, version: str, run: int) -> None:
-        """Open letters durably; one that is open already gains the attempts."""
+    def record(self, letters: Sequence[DeadLetter], *, version: str, run: int) -> list[DeadLetter]:
+        """Open letters durably; one that is open already gains the attempts.
+
+        Returns:
+            The letters, with their attempts summed over the runs.
+        """
         now = datetime.now(UTC).isoformat()
+        stored = [_stored(letter) for letter in letters]
         with self._file.transaction() as connection:
             connection.executemany(
                 "INSERT INTO dead_letters (version, key, doc_id, path, row_group, row, stage, "
@@ -45,8 +50,13 @@ class OpenDeadLetters:
                 " stage = excluded.stage, reason = excluded.reason, detail = excluded.detail,"
                 " chunk_index = excluded.chunk_index, attempts = attempts + excluded.attempts,"
                 " last_seen = excluded.last_seen, last_run = excluded.last_run",
-                ((version, *_stored(letter), now, now, run) for letter in letters),
+                ((version, *columns, now, now, run) for columns in stored),
             )
+            select = "SELECT attempts FROM dead_letters WHERE version = ? AND key = ?"
+            return [
+                replace(letter, attempts=connection.execute(select, (version, key)).fetchone()[0])
+                for letter, (key, *_) in zip(letters, stored, strict=True)
+            ]
 
     def close_unseen(self, version: str, *, run: int) -> None:
         """Close the letters that a complete run did not meet again: their rows are mended or gone.

@@ -70,11 +70,11 @@ class DeadLetterBox:
         if not kept:
             return
         with self._lock:
-            self._ledger.record(kept, version=self._version, run=self._run)
-            self._file.write(kept)
+            summed = self._ledger.record(kept, version=self._version, run=self._run)
+            self._file.write(summed)
             self._tally.num_dead_letters += len(kept)
             # Whoever reports progress asks often; nobody needs more of them at once than this.
-            self._untold = [*self._untold, *kept][-_MAX_UNTOLD:]
+            self._untold = [*self._untold, *summed][-_MAX_UNTOLD:]
 
     def take_untold(self) -> list[DeadLetter]:
         """Return the letters since the last call, the newest where there are very many."""

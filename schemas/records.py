@@ -112,3 +112,4 @@ class DeadLetter:
     """None where the row has no usable id."""
     chunk_index: int | None = None
     attempts: int = 1
+    """In this run, or summed over the runs where the ledger has it."""

@@ -9,6 +9,7 @@ import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
+from embed_index.pipeline.dead_letters import read_dead_letters
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.tokenizing import ModelTokenizer
 
@@ -91,6 +92,19 @@ def test_rows_that_were_mended_are_indexed_and_others_left_alone(job: JobFolder)
     assert retried["num_chunks_embedded"] == 1
     assert attempts(job) == {"blank": 2}
     assert job.doc_hashes("v1") == hashes_of({**GOOD, "null": "Now there is a text."})
+
+
+def test_the_file_of_each_run_tells_the_attempts_so_far(lite_job: JobFolder) -> None:
+    lite_job.write({**GOOD, "null": None})
+    lite_job.run("--max-dead-letters", "1")
+    retry(lite_job, "--max-dead-letters", "1")
+    lite_job.write({**GOOD, "null": None, "blank": " "})
+    lite_job.run("--max-dead-letters", "2")
+
+    files = sorted((lite_job.state / "dead-letters").rglob("*.parquet"))
+    told = [{x.doc_id: x.attempts for x in read_dead_letters(file)} for file in files]
+
+    assert told == [{"null": 1}, {"null": 2}, {"null": 3, "blank": 1}]
 
 
 def test_a_repeated_id_stays_a_dead_letter_for_as_long_as_it_is_repeated(
