@@ -59,6 +59,7 @@ def retry(
     num_remaining = len(retried.remaining)
     if num_remaining > retried.num_allowed:
         raise DeadLetterLimitError(
-            f"{num_remaining:,} dead letters remain, and {retried.num_allowed:,} are allowed",
+            f"{collection}: {num_remaining:,} dead letters remain, and"
+            f" {retried.num_allowed:,} are allowed",
             remedy="Mend the rows that they name, or raise --max-dead-letters.",
         )

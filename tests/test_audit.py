@@ -29,6 +29,7 @@ from embed_index.jobs.index_job import RecordedRun
 from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.run_lock import RunLock
 from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.audit_findings import DRIFT_KINDS
 
 CORPUS = {
     f"d{n}": " ".join(f"Sentence {k} of text {n} speaks of pumps." for k in range(10 * n + 1))
@@ -83,6 +84,13 @@ def test_a_collection_in_step_has_no_drift(indexed: JobFolder) -> None:
     assert report["drift"] == {}
     assert report["num_sampled"] == report["num_chunks"] == report["num_rows"]
     assert report["num_documents"] == len(CORPUS)
+
+
+def test_every_kind_of_drift_is_planted() -> None:
+    found = {kind for _, drift, _ in PLANTED.values() for kind in drift}
+
+    # Milvus Lite holds no two rows under one key; a test of its own plants them on a server.
+    assert found | {"duplicate"} == set(DRIFT_KINDS)
 
 
 every_kind = pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from job_fixtures import JobFolder
 from malformed_rows import CARRIED, KINDS, BadRow, GoodRow, write_corpus
+from milvus_server import MilvusServer
 
 from embed_index.pipeline.dead_letters import read_dead_letters
 
@@ -69,20 +71,31 @@ def lettered(job: JobFolder) -> list[BadRow]:
 def test_every_good_row_is_indexed_and_every_bad_one_is_a_dead_letter_with_its_reason(
     lite_job: JobFolder, num_good: int, num_bad: int
 ) -> None:
-    expected = write_corpus(
-        lite_job.folder / "corpus", num_good=num_good, num_bad=num_bad, seed=num_bad
-    )
+    check_good_and_bad(lite_job, num_good=num_good, num_bad=num_bad)
+
+
+@pytest.mark.slow
+@pytest.mark.milvus_server
+def test_malformed_rows_come_to_the_same_on_a_server(
+    lite_job: JobFolder, milvus_server: MilvusServer
+) -> None:
+    check_good_and_bad(replace(lite_job, uri=milvus_server.uri), num_good=1000, num_bad=1000)
+
+
+def check_good_and_bad(job: JobFolder, *, num_good: int, num_bad: int) -> None:
+    corpus = job.folder / "corpus"
+    expected = write_corpus(corpus, num_good=num_good, num_bad=num_bad, seed=num_bad)
     assert set(expected.num_of_kind) == set(KINDS)
     assert (len(expected.good), len(expected.bad)) == (num_good, num_bad)
 
-    run(lite_job)
+    run(job)
 
-    assert collected(lite_job) == expected.good
-    assert Counter(lettered(lite_job)) == Counter(expected.bad)
-    (first,) = lite_job.history()
+    assert collected(job) == expected.good
+    assert Counter(lettered(job)) == Counter(expected.bad)
+    (first,) = job.history()
     assert (first["num_new"], first["num_dead_letters"]) == (num_good, num_bad)
 
-    run(lite_job)
+    run(job)
 
-    assert Counter(lettered(lite_job)) == Counter(expected.bad)
-    assert lite_job.history()[0]["num_unchanged"] == num_good
+    assert Counter(lettered(job)) == Counter(expected.bad)
+    assert job.history()[0]["num_unchanged"] == num_good
