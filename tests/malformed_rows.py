@@ -4,6 +4,7 @@ Every row knows what must become of it. A row has one fault, and which one is it
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -65,7 +66,7 @@ class Expected:
 
     good: dict[str, GoodRow] = field(default_factory=dict)
     bad: list[BadRow] = field(default_factory=list)
-    num_of_kind: dict[str, int] = field(default_factory=dict)
+    num_of_kind: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,18 +269,17 @@ def _write_file(
         row_group, within = divmod(place, layout.row_group_rows)
         row = _good_row(next(ids), layout, rng)
         if kind:
-            expected.num_of_kind[kind] = expected.num_of_kind.get(kind, 0) + 1
+            expected.num_of_kind[kind] += 1
             row = KINDS[kind].spoil(row, rng)
             if KINDS[kind].reason == "duplicate_id":
                 row = replace(row, id=_repeated_id(layout, here, before, kind=kind, rng=rng))
-            keeps_id = KINDS[kind].keeps_id and row.id is not None
             expected.bad.append(
                 BadRow(
                     file=layout.name,
                     row_group=row_group,
                     row=within,
                     reason=KINDS[kind].reason,
-                    doc_id=(row.id or b"").decode() if keeps_id else None,
+                    doc_id=(row.id or b"").decode() if KINDS[kind].keeps_id else None,
                 )
             )
         else:
