@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from embed_index.pipeline.milvus_versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
-from embed_index.schemas.errors import ContractError
+from embed_index.schemas.errors import ContractError, LockHeldError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,17 @@ def create_target(
     *,
     contract: CollectionContract,
 ) -> None:
-    """Create a new target; the first version of all is live at once, since none serves yet."""
-    versions.create(alias, contract=contract, carried=target.carried)
+    """Create a new target; the first version of all is live at once, since none serves yet.
+
+    Raises:
+        LockHeldError: A run that does not share this one's lock created it first.
+    """
+    if versions.next_name(alias) == target.name:
+        versions.create(alias, contract=contract, carried=target.carried)
+    if versions.contract(target.name).collection_id != contract.collection_id:
+        raise LockHeldError(
+            f"another run, with another state folder, created {target.name} meanwhile",
+            remedy=f"Wait for it to end, and give all jobs of {alias!r} one --state-dir.",
+        )
     if versions.live(alias) is None:
         versions.set_live(alias, version=target.name)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
-from milvus_fixtures import make_batch, unit_vectors
+from milvus_fixtures import make_batch, make_contract, unit_vectors
 
 from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.settling import settle
+from embed_index.pipeline.target_version import choose_target, create_target
 from embed_index.pipeline.version_check import find_fault
+from embed_index.schemas.errors import LockHeldError
 from embed_index.schemas.records import EmbeddedBatch
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}
@@ -237,3 +239,19 @@ def test_a_rebuild_with_dead_letters_goes_live(lite_job: JobFolder) -> None:
     lite_job.run("--rebuild", "--max-dead-letters", "1")
 
     assert lite_job.live() == f"{lite_job.collection}_v2"
+
+
+def test_of_two_runs_with_other_state_folders_only_one_creates_a_version(job: JobFolder) -> None:
+    with job.open_store() as store:
+        versions = store.versions
+        chosen, known = job.collection, make_contract()
+        target = choose_target(
+            versions, chosen, wanted=known, carried=(), rebuild=False, once_live=()
+        )
+        create_target(versions, chosen, target, contract=known)
+
+        with pytest.raises(LockHeldError, match="with another state folder"):
+            create_target(versions, chosen, target, contract=make_contract())
+
+        assert versions.contract(target.name).collection_id == known.collection_id
+    assert job.versions() == ["v1"]
