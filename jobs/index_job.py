@@ -31,7 +31,7 @@ from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
 from embed_index.pipeline.vector_reuse import find_vectors
-from embed_index.schemas.errors import DeadLetterLimitError
+from embed_index.schemas.errors import DeadLetterLimitError, EmbedIndexError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
 
@@ -135,13 +135,7 @@ class RecordedRun:
             with self._letter_file:
                 self._index_until_done_or_stopped()
         except BaseException as error:
-            cause = first_cause(error)
-            interrupted = isinstance(cause, KeyboardInterrupt)
-            self._finish(
-                "interrupted" if interrupted else "failed",
-                code=exit_code(cause),
-                error=REDACTOR.scrub(str(cause)),
-            )
+            self._finish_early(first_cause(error))
             raise
         summary = self._summary()
         if self._selection is not None:
@@ -267,6 +261,18 @@ class RecordedRun:
 
     def _counters(self) -> RunCounters:
         return self._tally.counters(seconds=time.monotonic() - self._began)
+
+    def _finish_early(self, cause: BaseException) -> None:
+        interrupted = isinstance(cause, KeyboardInterrupt)
+        try:
+            self._finish(
+                "interrupted" if interrupted else "failed",
+                code=exit_code(cause),
+                error=REDACTOR.scrub(str(cause)),
+            )
+        except EmbedIndexError as second:
+            # What ended the run is what people must read first; the history shows that it died.
+            cause.add_note(second.message)
 
     def _finish(self, outcome: Outcome, *, code: int, error: str = "") -> None:
         self._ledger.runs.finish(

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,9 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.pipeline.disk_errors import explain_disk
 from embed_index.pipeline.ledger_letters import printable
-from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.errors import ConfigurationError, EmbedIndexError
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 _FIELDS: list[Any] = [
@@ -38,6 +40,10 @@ class DeadLetterFile:
     Leaving the `with` block publishes the file, after an exception too: what could not be indexed
     is known either way. After a crash the letters are in the ledger alone, and opening the next
     run's file removes the unfinished one. One thread writes.
+
+    Raises:
+        UnavailableError: The disk is full or fails.
+        ConfigurationError: The folder cannot be created or written.
     """
 
     def __init__(self, folder: Path, *, run: str) -> None:
@@ -45,8 +51,9 @@ class DeadLetterFile:
         self._partial = folder / f"{run}.parquet{_PARTIAL}"
         self._rows: list[dict[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
-        for stale in folder.glob(f"*.parquet{_PARTIAL}"):
-            stale.unlink()
+        with self._readable_errors():
+            for stale in folder.glob(f"*.parquet{_PARTIAL}"):
+                stale.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +64,13 @@ class DeadLetterFile:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.publish()
+        try:
+            self.publish()
+        except EmbedIndexError as second:
+            if exc is None:
+                raise
+            # What ended the run is what people must read first.
+            exc.add_note(second.message)
 
     def write(self, letters: Iterable[DeadLetter]) -> None:
         """Add letters; at most one row group is held in memory."""
@@ -72,19 +85,32 @@ class DeadLetterFile:
             self._flush()
         if self._writer is None:
             return None
-        self._writer.close()
-        self._writer = None
-        _sync(self._partial)
-        self._partial.rename(self.path)
-        _sync(self.path.parent)
+        with self._readable_errors():
+            self._writer.close()
+            self._writer = None
+            _sync(self._partial)
+            self._partial.rename(self.path)
+            _sync(self.path.parent)
         return self.path
 
     def _flush(self) -> None:
-        if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._partial, _SCHEMA, compression="zstd")
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_SCHEMA))
+        with self._readable_errors():
+            if self._writer is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._writer = pq.ParquetWriter(self._partial, _SCHEMA, compression="zstd")
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_SCHEMA))
         self._rows = []
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise explain_disk(
+                error,
+                subject=f"{self.path}: the dead letters cannot be written",
+                remedy="Check owner and permissions of the state folder (--state-dir).",
+            ) from error
 
 
 def read_dead_letters(path: Path) -> Iterator[DeadLetter]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from embed_index.pipeline.disk_errors import explain_disk
 from embed_index.pipeline.ledger_schema import REBUILD_REMEDY, migrate
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
@@ -32,8 +33,9 @@ class LedgerFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(
-                f"{path.parent}: the state folder cannot be created ({error.strerror}).",
+            raise explain_disk(
+                error,
+                subject=f"{path.parent}: the state folder cannot be created",
                 remedy="Give --state-dir a folder that you may write to.",
             ) from error
         with self._readable_errors():

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embed_index.schemas.errors import ConfigurationError, LockHeldError
+from embed_index.pipeline.disk_errors import explain_disk
+from embed_index.schemas.errors import LockHeldError
 
 _MAX_HOLDER_BYTES = 4096
 _PATIENCE_SECONDS = 0.1
@@ -39,6 +40,7 @@ class RunLock:
     Raises:
         LockHeldError: Another run holds the lock; the message says who and since when.
         ConfigurationError: The file cannot be created or locked.
+        UnavailableError: The disk is full or fails.
     """
 
     def __init__(
@@ -59,8 +61,9 @@ class RunLock:
             self._describe_holder()
         except OSError as error:
             self.release()
-            raise ConfigurationError(
-                f"{self.path}: the run lock cannot be taken ({error.strerror}).",
+            raise explain_disk(
+                error,
+                subject=f"{self.path}: the run lock cannot be taken",
                 remedy="Put the state folder (--state-dir) on a local disk that you may write to.",
             ) from error
         return self
