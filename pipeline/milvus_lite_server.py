@@ -14,7 +14,9 @@ from milvus_lite import DataDirLockedError, MilvusLite
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
-from embed_index.schemas.errors import ConfigurationError, StoreError
+from embed_index.pipeline.disk_errors import explain_disk
+from embed_index.pipeline.milvus_lite_writes import DurableWrites
+from embed_index.schemas.errors import StoreError
 
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _NUM_THREADS = 10
@@ -29,6 +31,7 @@ class LiteServer:
 
         Raises:
             StoreError: Another process has it open.
+            UnavailableError: The disk is full or fails.
             ConfigurationError: The path cannot be a Milvus Lite folder.
         """
         try:
@@ -40,15 +43,26 @@ class LiteServer:
                 remedy="Wait until that one ends, or run a Milvus server for use by several.",
             ) from error
         except OSError as error:
-            raise ConfigurationError(
-                f"Milvus Lite cannot be opened at {path}: {error.strerror}",
+            raise explain_disk(
+                error,
+                subject=f"Milvus Lite cannot be opened at {path}",
                 remedy="Give a path whose folder is writable; old single-file databases are "
                 "not readable, choose a new name for those.",
             ) from error
-        self._folder = tempfile.TemporaryDirectory(prefix="embed-index-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="embed-index-")
+        except OSError as error:
+            self._database.close()
+            raise explain_disk(
+                error,
+                subject="no folder can be made for Milvus Lite's socket",
+                remedy="Set TMPDIR to a folder that you may write to.",
+            ) from error
         self.uri = f"unix:{self._folder.name}/milvus.sock"
+        self._writes = DurableWrites(path)
         self._server = grpc.server(
             ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="milvus-lite"),
+            interceptors=(self._writes,),
             options=[
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -63,5 +77,9 @@ class LiteServer:
     def close(self) -> None:
         """Let calls end, close the database and release its lock."""
         self._server.stop(_GRACE_SECONDS).wait()
-        self._database.close()
+        if self._writes.failure:
+            # Closing would flush what came after the failure, and delete the log of all before.
+            self._database._release_lock()  # noqa: SLF001 - there is no other way
+        else:
+            self._database.close()
         self._folder.cleanup()

@@ -24,6 +24,8 @@ NOT_LOADED = 101
 COLLECTION_NOT_FOUND = 100
 ALIAS_NOT_FOUND = 1600
 INVALID_PARAMETER = 1100
+EMBEDDED_WRITE_FAILED = 1_000_001
+"""Not one of Milvus' codes: `milvus_lite_writes` answers with it."""
 
 _UNEXPECTED = 65_535
 _CLIENT_OR_NOT_READY = 1
@@ -162,6 +164,11 @@ def explain(error: Exception, *, subject: str, secret: str) -> EmbedIndexError:
             remedy="Grant the user of MILVUS_TOKEN the privilege, or use another.",
         )
     code = error.code if isinstance(error, MilvusException) else None
+    if code == EMBEDDED_WRITE_FAILED:
+        return StoreError(
+            f"{subject}: Milvus Lite cannot write ({error})",
+            remedy="Check the disk's free space and health, then run again to resume.",
+        )
     if status is not None or code == _UNAVAILABLE:
         name = "UNAVAILABLE" if status is None else status.name
         return StoreError(
