@@ -130,11 +130,16 @@ class Indexing:
             open_embedder: Called once there is something to embed, and not at all in a night that
                 changed nothing. Reading and cutting go on meanwhile, as far as channels allow.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._read_and_cut())
-            group.create_task(self._embed_all(open_embedder))
-            group.create_task(self._upsert_all())
-            group.create_task(self._commit_all())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_and_cut())
+                group.create_task(self._embed_all(open_embedder))
+                group.create_task(self._upsert_all())
+                group.create_task(self._commit_all())
+        except BaseException:
+            # The thread that reads would go on to the next row that needs work.
+            self._stopping.set()
+            raise
 
     async def _read_and_cut(self) -> None:
         pieces = self._pieces()

@@ -1,0 +1,88 @@
+"""The flow by itself: a failure ends it, whatever the other stages are at."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.dead_letters import DeadLetterFile
+from embed_index.pipeline.ids import text_hash
+from embed_index.pipeline.indexing import FlowLimits, Indexing
+from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.schemas.errors import StoreError
+from embed_index.schemas.records import Document, EmbeddedBatch, SourceRow, TokenIds, Vectors
+
+DIMENSION = 32
+
+
+class EndlessSource:
+    """Documents that fill a batch, and then nothing that needs work, without an end."""
+
+    def read(self) -> Iterator[RowBatch]:
+        yield RowBatch(tuple(map(document, range(10))), ())
+        while True:
+            yield RowBatch((), ())
+
+
+def document(number: int) -> Document:
+    text = f"Document {number} speaks of pumps, printers and coffee machines."
+    return Document(
+        doc_id=f"d{number}",
+        text=text,
+        carried=(),
+        source=SourceRow(path="a.parquet", row_group=0, row=number),
+        doc_hash=text_hash(text),
+    )
+
+
+class BrokenStore:
+    def upsert(self, version: str, batch: EmbeddedBatch) -> int:
+        raise StoreError("Milvus is gone")
+
+    def delete_chunks(self, version: str, chunk_ids: Sequence[str]) -> None:
+        raise AssertionError("nothing is to be deleted")
+
+
+class UnitEmbedder:
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        return np.eye(len(token_ids), dimension, dtype=np.float32)
+
+
+@pytest.mark.timeout(60)
+def test_a_failure_ends_the_reading_too(tmp_path: Path, tokenizer: ModelTokenizer) -> None:
+    tally = RunTally()
+    with (
+        Ledger(tmp_path / "docs.ledger") as ledger,
+        DeadLetterFile(tmp_path / "letters", run="1") as file,
+    ):
+        run = ledger.runs.start("docs_v1").id
+        indexing = Indexing(
+            source=EndlessSource(),
+            splitter=TextSplitter(tokenizer, max_tokens=64, overlap_tokens=0, prompt=""),
+            store=BrokenStore(),
+            find_vectors=lambda _: {},
+            version="docs_v1",
+            dimension=DIMENSION,
+            ledger=ledger.documents("docs_v1", collection_id="first"),
+            run=run,
+            dead_letters=DeadLetterBox(
+                file, ledger=ledger.dead_letters, version="docs_v1", run=run, tally=tally
+            ),
+            tally=tally,
+            limits=FlowLimits(batch_tokens=64, max_requests_in_flight=1, num_upserters=1),
+        )
+
+        async def open_embedder() -> UnitEmbedder:
+            return UnitEmbedder()
+
+        with pytest.raises(ExceptionGroup) as failed:
+            asyncio.run(indexing.run(open_embedder))
+
+    assert failed.group_contains(StoreError, match="Milvus is gone")
+    assert not indexing.is_complete
