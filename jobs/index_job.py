@@ -177,9 +177,14 @@ class RecordedRun:
         num_documents = selection.num_documents if selection else self._inputs.source.num_rows
         self._reporter.started(collection=self._settings.collection, num_documents=num_documents)
         with stopping_on_signals(self._indexing.stop, grace_seconds=self._settings.grace_seconds):
-            async with AsyncExitStack() as servers:
-                await self._index(servers)
-            await asyncio.to_thread(self._settle)
+            try:
+                async with AsyncExitStack() as servers:
+                    await self._index(servers)
+                await asyncio.to_thread(self._settle)
+            except asyncio.CancelledError:
+                # Threads that wait for Milvus would outlast the grace period.
+                self._store.close()
+                raise
         self._report_progress()
 
     async def _index(self, servers: AsyncExitStack) -> None:

@@ -31,7 +31,8 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
         else:
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, handle)
     try:
         yield
@@ -40,8 +41,10 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
             raise
         raise KeyboardInterrupt from None
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
+            # The loop would leave SIGTERM to kill the process.
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -112,7 +112,13 @@ class MilvusConnection:
         def attempt() -> T:
             with self._borrow() as shared:
                 used[:] = [shared]
-                return action(shared.client)
+                try:
+                    return action(shared.client)
+                except ValueError as error:
+                    if self._stopped.is_set():
+                        # gRPC's word for a channel that was closed under a call.
+                        raise self._closed_error() from error
+                    raise
 
         def prepare(verdict: Verdict) -> None:
             if verdict is Verdict.RECONNECT and used:
@@ -140,12 +146,15 @@ class MilvusConnection:
         )
 
     def close(self) -> None:
-        """End waiting retries and release everything, an embedded database's lock included."""
+        """Cut off calls and retries, release everything, an embedded database's lock included."""
         if self._stopped.is_set():
             return
         self._stopped.set()
-        self._retire(self._shared)
+        self._shared.client.close()
         self._close_lite()
+
+    def _closed_error(self) -> StoreError:
+        return StoreError(f"the connection to Milvus at {self.address.uri} was closed")
 
     def _close_lite(self) -> None:
         if self._lite is not None:
@@ -192,7 +201,7 @@ class MilvusConnection:
     def _borrow(self) -> Iterator[_SharedClient]:
         with self._lock:
             if self._stopped.is_set():
-                raise StoreError(f"the connection to Milvus at {self.address.uri} was closed")
+                raise self._closed_error()
             shared = self._shared
             shared.num_calls += 1
         try:

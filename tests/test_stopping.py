@@ -1,0 +1,108 @@
+"""What signals do to a job."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from embed_index.jobs.stopping import interrupting_on_sigterm, stopping_on_signals
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Stage:
+    """Something that can be asked to stop."""
+
+    def __init__(self, *, in_flight: bool) -> None:
+        self.asked = asyncio.Event()
+        self._in_flight = in_flight
+
+    def stop(self) -> bool:
+        self.asked.set()
+        return self._in_flight
+
+
+def send(number: signal.Signals = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+async def run(stage: Stage, work: Work, *, grace_seconds: float = 60.0) -> None:
+    with stopping_on_signals(stage.stop, grace_seconds=grace_seconds):
+        await work()
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_what_is_in_flight_finish(number: signal.Signals) -> None:
+    async def main() -> bool:
+        stage = Stage(in_flight=True)
+
+        async def work() -> None:
+            send(number)
+            await stage.asked.wait()
+
+        await run(stage, work)
+        return stage.asked.is_set()
+
+    assert asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_cuts_it_off(number: signal.Signals) -> None:
+    async def main() -> None:
+        stage = Stage(in_flight=True)
+
+        async def work() -> None:
+            send(number)
+            await stage.asked.wait()
+            send(number)
+            await forever()
+
+        await run(stage, work)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(("in_flight", "grace_seconds"), [(False, 60.0), (True, 0.0), (True, 0.05)])
+def test_nothing_in_flight_or_a_grace_that_is_over_cuts_off(
+    in_flight: bool, grace_seconds: float
+) -> None:
+    async def main() -> None:
+        stage = Stage(in_flight=in_flight)
+
+        async def work() -> None:
+            send()
+            await forever()
+
+        await run(stage, work, grace_seconds=grace_seconds)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_work_still_interrupts(number: signal.Signals) -> None:
+    async def main() -> None:
+        await run(Stage(in_flight=True), lambda: asyncio.sleep(0))
+
+    with interrupting_on_sigterm():
+        asyncio.run(main())
+        with pytest.raises(KeyboardInterrupt):
+            send(number)
+
+
+def test_a_cancellation_without_a_signal_stays_one() -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(run(Stage(in_flight=True), forever))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
