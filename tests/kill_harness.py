@@ -95,11 +95,7 @@ class KillHarness:
 
     def differences(self, state: int) -> Iterator[str]:
         """Name what differs from the undisturbed collection."""
-        expected, found = self._expected[state], self.rows(self.collection)
-        yield from (f"{key}: missing" for key in expected.keys() - found.keys())
-        yield from (f"{key}: too many" for key in found.keys() - expected.keys())
-        for key in expected.keys() & found.keys():
-            yield from _differences(expected[key], found[key])
+        yield from differences(self._expected[state], self.rows(self.collection))
 
     def rows(self, collection: str) -> Rows:
         with open_store(self.uri, connect_seconds=60.0) as store:
@@ -110,6 +106,15 @@ class KillHarness:
             rows = {chunk.chunk_id: chunk for chunk in chunks}
             assert store.reader.count(version) == len(rows)
         return rows
+
+    def start(self, collection: str, *more: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self._command(collection), *more],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def finish(self, collection: str) -> None:
         done = subprocess.run(
@@ -154,6 +159,14 @@ class KillHarness:
             "--model", str(self.model), "--max-tokens", "64", "--dimension", "64",
             "--batch-tokens", "512", "--delete-missing", "--force", "--quiet",
         ]  # fmt: skip
+
+
+def differences(expected: Rows, found: Rows) -> Iterator[str]:
+    """Name the rows that are not the same, and in what."""
+    yield from (f"{key}: missing" for key in expected.keys() - found.keys())
+    yield from (f"{key}: too many" for key in found.keys() - expected.keys())
+    for key in expected.keys() & found.keys():
+        yield from _differences(expected[key], found[key])
 
 
 def _differences(expected: StoredChunk, found: StoredChunk) -> Iterator[str]:
