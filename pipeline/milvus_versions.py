@@ -82,8 +82,8 @@ class CollectionVersions:
         return version
 
     def next_name(self, alias: str) -> str:
-        """Return the name that the next version will have."""
-        numbers = [version_number(version) for version in self.list(alias)]
+        """Return the name that the next version will have; no collection bears it."""
+        numbers = [version_number(version) for version in self._names(alias)]
         return f"{alias}_v{max(numbers, default=0) + 1}"
 
     def check_alias(self, alias: str) -> None:
@@ -117,11 +117,37 @@ class CollectionVersions:
 
         return self._connection.call(describe, doing=f"reading alias {alias!r}")
 
-    def list(self, alias: str) -> list[str]:
-        """Return the names of all versions, the oldest first, finished and half-built alike."""
+    def live_version(self, alias: str) -> str | None:
+        """Return what `live` does, which must be a version of the alias.
 
-        def list_all(client: MilvusClient) -> list[str]:
-            return list(client.list_collections(timeout=self._connection.call_seconds))
+        Raises:
+            ConfigurationError: Somebody pointed the alias at another collection.
+        """
+        live = self.live(alias)
+        if live is not None and alias_of(live) != alias:
+            raise ConfigurationError(
+                f"the alias {alias!r} points at {live!r}, which is no version of it",
+                remedy="Promote one of its own versions, or drop the alias in Milvus.",
+            )
+        return live
+
+    def list(self, alias: str) -> list[str]:
+        """Return the names of all versions, the oldest first, finished and half-built alike.
+
+        What others made under such a name is left out.
+        """
+        return [name for name in self._names(alias) if self._is_ours(name)]
+
+    def _is_ours(self, name: str) -> bool:
+        try:
+            self.layout(name)
+        except ConfigurationError:
+            return False
+        return True
+
+    def _names(self, alias: str) -> Sequence[str]:
+        def list_all(client: MilvusClient) -> Sequence[str]:
+            return tuple(client.list_collections(timeout=self._connection.call_seconds))
 
         names = self._connection.call(list_all, doing="listing collections")
         return sorted((name for name in names if alias_of(name) == alias), key=version_number)
@@ -142,12 +168,12 @@ class CollectionVersions:
         Raises:
             ConfigurationError: The version is not one of the alias', or does not exist.
         """
+        self.check_alias(alias)
         if alias_of(version) != alias or version not in self.list(alias):
             raise ConfigurationError(
                 f"{version!r} is not a version of {alias!r}",
                 remedy="See `embed-index describe` for those that exist.",
             )
-        self.check_alias(alias)
         self.load(version)
 
         def point(client: MilvusClient) -> None:

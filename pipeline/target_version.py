@@ -47,10 +47,10 @@ def choose_target(
 
     Raises:
         ContractError: The live version was made another way, and no rebuild was asked for.
-        ConfigurationError: The name belongs to a plain collection.
+        ConfigurationError: The name belongs to a plain collection, or points at another's.
     """
     versions.check_alias(alias)
-    live = versions.live(alias)
+    live = versions.live_version(alias)
     if live is not None and not rebuild:
         return _live_target(versions, live, wanted=wanted, carried=carried)
     existing = versions.list(alias)

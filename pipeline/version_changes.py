@@ -139,7 +139,7 @@ def _versions_of(store: MilvusStore, alias: str) -> list[str]:
 
 
 def _live_of(store: MilvusStore, alias: str) -> str:
-    live = store.versions.live(alias)
+    live = store.versions.live_version(alias)
     if live is None:
         raise _no_collection(alias)
     return live

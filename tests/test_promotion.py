@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,50 @@ def test_what_an_alias_points_at_is_not_dropped_by_any_name(store: MilvusStore, 
             store.versions.drop(name)
 
     assert store.reader.count(version) == 2
+
+
+def test_a_collection_of_others_that_is_named_like_a_version_is_left_alone(
+    lite_job: JobFolder,
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    foreign = f"{lite_job.collection}_v7"
+    with lite_job.open_store() as store:
+        store._connection.call(
+            lambda client: client.create_collection(foreign, dimension=8), doing="creating"
+        )
+
+    lite_job.run("--rebuild")
+    lite_job.on_collection("gc", "--keep", "0")
+
+    assert lite_job.versions() == ["v8"]
+    with lite_job.open_store() as store:
+        assert store.versions.exists(foreign)
+
+
+def test_an_alias_that_somebody_pointed_elsewhere_is_mended_by_promote_alone(
+    lite_job: JobFolder,
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    other = replace(lite_job, collection=f"{lite_job.collection}_other")
+    other.write({"other": "The only document of the other collection."})
+    other.run()
+    with lite_job.open_store() as store:
+        store._connection.call(
+            lambda client: client.alter_alias(f"{other.collection}_v1", lite_job.collection),
+            doing="pointing",
+        )
+
+    refused = [
+        lite_job.run("--delete-missing", "--force", expect=2),
+        lite_job.run("--rebuild", expect=2),
+        lite_job.on_collection("rollback", expect=2),
+        lite_job.on_collection("gc", "--keep", "0", expect=2),
+    ]
+    lite_job.on_collection("promote", "1")
+
+    for done in refused:
+        assert f"points at '{other.collection}_v1', which is no version of it" in done.stderr
+    assert lite_job.live() == f"{lite_job.collection}_v1"
+    assert other.doc_hashes("v1").keys() == {"other"}
