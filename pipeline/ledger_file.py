@@ -106,12 +106,13 @@ class LedgerFile:
     def _readable_errors(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:
+            # SQLite's own message quotes what it found in the file.
+            raise self._damaged("not UTF-8") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _DAMAGED:
-                raise ConfigurationError(
-                    f"{self.path}: the ledger is damaged ({error}).", remedy=REBUILD_REMEDY
-                ) from error
+                raise self._damaged(str(error)) from error
             if code in _REFUSED:
                 raise ConfigurationError(
                     f"{self.path}: the ledger cannot be opened or written ({error}).",
@@ -123,3 +124,8 @@ class LedgerFile:
                     remedy="Check the disk's free space and health, then run again to resume.",
                 ) from error
             raise
+
+    def _damaged(self, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.path}: the ledger is damaged ({why}).", remedy=REBUILD_REMEDY
+        )

@@ -108,6 +108,15 @@ def test_a_file_that_is_damaged_inside_is_named_when_it_is_read(path: Path) -> N
         list(ledger.documents("docs_v1", collection_id="first").entries())
 
 
+def test_a_file_whose_layout_is_garbled_is_named(path: Path) -> None:
+    Ledger(path).close()
+    garbled = path.read_bytes().replace(b"CREATE TABLE versions", b"CREATE TABLE (ersions")
+    path.write_bytes(garbled.replace(b"tableversions", b"tablev\x9ersions"))
+
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Ledger(path)
+
+
 def test_a_newer_file_is_refused(path: Path) -> None:
     Ledger(path).close()
     newer = sqlite3.connect(path)
