@@ -51,10 +51,12 @@ def find_vectors(
 
     A stored row counts only if it belongs to the very text that the ledger committed: what an
     interrupted run wrote over it has another document hash. The documents' ledger entries must be
-    as they were before this run began them.
+    as they were before this run began them. A ledger that was rebuilt from rows that do not hold
+    their whole text has no hashes of chunks; the same place in the same document will do then.
     """
     old_ids: dict[str, str] = {}
     committed: dict[str, str] = {}
+    places: dict[str, tuple[int, int]] = {}
     for document in documents:
         if document.entry.doc_hash is None:
             continue
@@ -62,6 +64,12 @@ def find_vectors(
             text_hash: index
             for index, text_hash in enumerate(ledger.chunk_hashes(document.document.doc_id))
         }
+        if not old_index and document.entry.doc_hash == document.document.doc_hash:
+            for chunk in document.chunks:
+                old_ids[chunk.chunk_id] = chunk.chunk_id
+                committed[chunk.chunk_id] = document.entry.doc_hash
+                places[chunk.chunk_id] = (chunk.char_start, chunk.char_end)
+            continue
         for chunk, text_hash in zip(document.chunks, _hashes(document), strict=True):
             if (index := old_index.get(text_hash)) is not None:
                 old_ids[chunk.chunk_id] = chunk_id(document.document.doc_id, index)
@@ -72,7 +80,10 @@ def find_vectors(
     vectors: dict[str, Vectors] = {}
     for new_id, old_id in old_ids.items():
         row = stored.get(old_id)
-        if row is not None and row.doc_hash == committed[new_id] and is_unit(row.vector):
+        if row is None or row.doc_hash != committed[new_id]:
+            continue
+        place = (row.char_start, row.char_end)
+        if is_unit(row.vector) and places.get(new_id, place) == place:
             vectors[new_id] = row.vector
     return vectors
 

@@ -1,0 +1,131 @@
+"""What changes between two nights costs what it must and nothing more."""
+
+from collections.abc import Callable
+
+import pyarrow.parquet as pq
+import pytest
+from hash_embedding_server import HashEmbeddingServer
+from job_fixtures import JobFolder, hashes_of
+
+from embed_index.pipeline.tokenizing import ModelTokenizer
+
+CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}
+ANY = ("--max-dead-letters", "100%")
+
+
+def cut_row_groups_anew(job: JobFolder) -> None:
+    path = job.folder / "corpus" / "a.parquet"
+    pq.write_table(pq.read_table(path), path, row_group_size=2)
+
+
+def rename_the_file(job: JobFolder) -> None:
+    path = job.folder / "corpus" / "a.parquet"
+    path.rename(path.with_name("z.parquet"))
+
+
+def move_half_to_another_file(job: JobFolder) -> None:
+    job.write(dict(list(CORPUS.items())[:3]), file="b.parquet")
+    job.write(dict(list(CORPUS.items())[3:]), file="a.parquet")
+
+
+def change_carried_metadata(job: JobFolder) -> None:
+    path = job.folder / "corpus" / "a.parquet"
+    table = pq.read_table(path)
+    topics = table["id"]
+    pq.write_table(table.set_column(2, "topic", topics), path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut_row_groups_anew,
+        rename_the_file,
+        move_half_to_another_file,
+        change_carried_metadata,
+    ],
+)
+@pytest.mark.parametrize("ledger_is_lost", [False, True])
+def test_what_leaves_the_texts_alone_embeds_nothing(
+    lite_job: JobFolder, change: Callable[[JobFolder], None], ledger_is_lost: bool
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run("--carry", "topic")
+    change(lite_job)
+    if ledger_is_lost:
+        lose_ledger(lite_job)
+
+    lite_job.run("--carry", "topic")
+    last = lite_job.history()[0]
+
+    assert (last["num_chunks_embedded"], last["num_changed"]) == (0, 0)
+    assert last["num_refreshed"] > 0
+    assert lite_job.doc_hashes("v1") == hashes_of(CORPUS)
+
+
+def lose_ledger(job: JobFolder) -> None:
+    for file in job.state.glob("*.ledger*"):
+        file.unlink()
+
+
+def test_texts_longer_than_milvus_holds_are_not_embedded_again_after_a_lost_ledger(
+    lite_job: JobFolder,
+) -> None:
+    long = ("--max-tokens", "32768")
+    text = "".join(f"Sentence {n} speaks of pumps and printers. " for n in range(6000))
+    lite_job.write({"long": text})
+    lite_job.run(*long)
+    lose_ledger(lite_job)
+    rename_the_file(lite_job)
+
+    lite_job.run(*long)
+    last = lite_job.history()[0]
+
+    assert (last["num_chunks_embedded"], last["num_refreshed"]) == (0, 1)
+    assert last["num_chunks_reused"] > 1
+
+
+def test_of_one_id_in_two_files_the_first_wins_every_night(lite_job: JobFolder) -> None:
+    one, other = {"d": "One text."}, {"d": "Another text."}
+    found = []
+    for first, second in ((one, other), (other, one), (other, one)):
+        lite_job.write(first, file="a.parquet")
+        lite_job.write(second, file="b.parquet")
+        lite_job.run(*ANY)
+        found.append(lite_job.doc_hashes("v1"))
+
+    assert found == [hashes_of(one), hashes_of(other), hashes_of(other)]
+
+
+def test_a_row_that_is_bad_for_a_night_keeps_its_document(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    lite_job.write({**CORPUS, "d5": None})
+    lite_job.run(*ANY, "--delete-missing", "--force")
+    kept = lite_job.doc_hashes("v1")
+    lite_job.write(CORPUS)
+
+    lite_job.run()
+    last = lite_job.history()[0]
+
+    assert kept == hashes_of(CORPUS)
+    assert (last["num_unchanged"], last["num_chunks_embedded"]) == (6, 0)
+
+
+def test_what_the_server_refused_is_embedded_the_next_night(
+    lite_job: JobFolder, hash_server: HashEmbeddingServer, tokenizer: ModelTokenizer
+) -> None:
+    poison = tokenizer.encode_for_model("This is refused.").tolist()
+    lite_job.write({**CORPUS, "poison": "This is refused."})
+    hash_server.refuse(lambda ids: ids == poison)
+    try:
+        lite_job.run(*ANY)
+    finally:
+        hash_server.refuse(lambda _: False)
+    first = lite_job.doc_hashes("v1")
+
+    lite_job.run(*ANY)
+    last = lite_job.history()[0]
+
+    assert first == hashes_of(CORPUS)
+    assert (last["num_chunks_embedded"], last["num_dead_letters"]) == (1, 0)
+    assert "poison" in lite_job.doc_hashes("v1")
