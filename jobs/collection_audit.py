@@ -12,7 +12,6 @@ from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import PlainReporter
 from embed_index.jobs.server_choice import choose_service
 from embed_index.jobs.settled_target import settled_target
-from embed_index.jobs.stopping import interrupting_on_sigterm
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.audit_pass import AuditPass, AuditSample
 from embed_index.pipeline.batch_isolation import Embedder
@@ -46,7 +45,6 @@ def verify_collection(settings: JobSettings, *, repair: bool, num_samples: int) 
         EmbedIndexError: As the exit codes say; drift is no error here.
     """
     with ExitStack() as stack:
-        stack.enter_context(interrupting_on_sigterm())
         inputs = check_inputs(settings)
         stack.enter_context(RunLock(lock_path(settings, settings.collection)))
         path = ledger_path(settings, settings.collection)

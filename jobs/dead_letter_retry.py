@@ -10,7 +10,6 @@ from embed_index.jobs.job_inputs import JobInputs, check_inputs
 from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.settled_target import settled_target
-from embed_index.jobs.stopping import interrupting_on_sigterm
 from embed_index.pipeline.dead_letters import allowed_dead_letters
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_letters import OpenDeadLetter
@@ -44,7 +43,6 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
         EmbedIndexError: As the exit codes say; letters that remain are no error here.
     """
     with ExitStack() as stack:
-        stack.enter_context(interrupting_on_sigterm())
         inputs = check_inputs(settings)
         path = ledger_path(settings, settings.collection)
         if not path.exists():

@@ -3,8 +3,12 @@
 import json
 import os
 import select
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -84,6 +88,25 @@ def report(error: BaseException, invocation: Invocation) -> int:
         text = "\n".join(part for part in parts if part)
     click.echo(REDACTOR.scrub(text), err=True)
     return code
+
+
+@contextmanager
+def ignoring_signals() -> Iterator[None]:
+    """Let nothing cut off the last words of a command.
+
+    Only the main thread receives signals; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explain(cause: BaseException, code: int) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, 
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
-from embed_index.jobs.stopping import interrupting_on_sigterm, stopping_on_signals
+from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate
 from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
@@ -49,7 +49,6 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
     began = time.monotonic()
     bound_heap()
     with ExitStack() as stack:
-        stack.enter_context(interrupting_on_sigterm())
         inputs = check_inputs(settings)
         stack.enter_context(RunLock(lock_path(settings, settings.collection)))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))

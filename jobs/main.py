@@ -1,12 +1,13 @@
 """The `embed-index` command: a group whose subcommands are imported when they are called."""
 
 import importlib.metadata
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from embed_index.jobs.failures import Invocation, report
+from embed_index.jobs.failures import Invocation, ignoring_signals, report
 from embed_index.jobs.lazy_group import LazyGroup
 
 _PACKAGE = "embed-index"
@@ -40,7 +41,9 @@ class ReportingGroup(LazyGroup):
         except (click.exceptions.Exit, click.ClickException):
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that turns errors into codes
-            return ctx.exit(report(error, ctx.ensure_object(Invocation)))
+            with ignoring_signals():
+                code = report(error, ctx.ensure_object(Invocation))
+            return ctx.exit(code)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -85,6 +88,8 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the installed script."""
+    # A job that can finish what is in flight says so; everything else ends as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cli(prog_name=_PACKAGE)
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
         else:
             task.cancel()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in before:
         loop.add_signal_handler(number, handle)
     try:
@@ -45,19 +46,3 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
             # The loop would leave SIGTERM to kill the process.
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
-
-
-@contextmanager
-def interrupting_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what SIGINT does, while there is nothing in flight to finish.
-
-    Only the main thread receives signals; elsewhere nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,11 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from embed_index.jobs.stopping import interrupting_on_sigterm, stopping_on_signals
+from embed_index.jobs.failures import ignoring_signals
+from embed_index.jobs.stopping import stopping_on_signals
 
 Work = Callable[[], Awaitable[None]]
 
@@ -86,15 +89,57 @@ def test_nothing_in_flight_or_a_grace_that_is_over_cuts_off(
         asyncio.run(main())
 
 
+@pytest.fixture
+def interrupting() -> Iterator[None]:
+    """Let SIGTERM interrupt, as the command line does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("interrupting")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_the_work_still_interrupts(number: signal.Signals) -> None:
     async def main() -> None:
         await run(Stage(in_flight=True), lambda: asyncio.sleep(0))
 
-    with interrupting_on_sigterm():
-        asyncio.run(main())
-        with pytest.raises(KeyboardInterrupt):
-            send(number)
+    asyncio.run(main())
+    with pytest.raises(KeyboardInterrupt):
+        send(number)
+
+
+@pytest.mark.usefixtures("interrupting")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_words_does_nothing(number: signal.Signals) -> None:
+    with ignoring_signals():
+        send(number)
+    with pytest.raises(KeyboardInterrupt):
+        send(number)
+
+
+STARTS = """
+import os, signal
+from embed_index.jobs import main
+from embed_index.jobs.main import cli
+
+@cli.command("wait")
+def wait():
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+main.COMMANDS = {"wait": ""}
+main.LazyGroup.get_command = lambda *_: wait
+main.main()
+"""
+
+
+def test_sigterm_ends_any_command_with_130() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, "wait"], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.startswith("error: interrupted")
 
 
 def test_a_cancellation_without_a_signal_stays_one() -> None:
