@@ -1,5 +1,6 @@
 """Turns an exception into a message for people and an exit code for programs."""
 
+import errno
 import json
 import os
 import select
@@ -27,13 +28,14 @@ from embed_index.schemas.errors import (
 
 BUG = 1
 INTERRUPTED = 130
+_UNAVAILABLE = 4
 CLOSED_PIPE = 141
 """What a shell reports for a command that a closed pipe ended: 128 and SIGPIPE."""
 
 _EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ConfigurationError, 2),
     (DeadLetterLimitError, 3),
-    (UnavailableError, 4),
+    (UnavailableError, _UNAVAILABLE),
     (LockHeldError, 5),
     (DriftError, 6),
     (KeyboardInterrupt, INTERRUPTED),
@@ -61,7 +63,14 @@ def first_cause(error: BaseException) -> BaseException:
 def exit_code(error: BaseException) -> int:
     """Return the exit code of a failure; what nobody foresaw is a bug."""
     cause = first_cause(error)
+    if _is_full_disk(cause):
+        return _UNAVAILABLE
     return next((code for type_, code in _EXIT_CODES if isinstance(cause, type_)), BUG)
+
+
+def _is_full_disk(cause: BaseException) -> bool:
+    """Say whether a disk is full that is none of the pipeline's, such as the log's."""
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def report(error: BaseException, invocation: Invocation) -> int:
@@ -86,7 +95,11 @@ def report(error: BaseException, invocation: Invocation) -> int:
         about = f"{invocation.collection}: " if invocation.collection else ""
         parts = (f"error: {about}{message}", remedy, *notes, trace.rstrip())
         text = "\n".join(part for part in parts if part)
-    click.echo(REDACTOR.scrub(text), err=True)
+    try:
+        click.echo(REDACTOR.scrub(text), err=True)
+    except OSError:
+        # That nobody can read why does not change how it ended.
+        _drop(sys.stderr.fileno())
     return code
 
 
@@ -112,6 +125,9 @@ def ignoring_signals() -> Iterator[None]:
 def _explain(cause: BaseException, code: int) -> tuple[str, str]:
     if isinstance(cause, EmbedIndexError):
         return cause.message, cause.remedy
+    if isinstance(cause, OSError) and _is_full_disk(cause):
+        place = cause.filename or "a file that the command writes"
+        return f"{place}: {os.strerror(cause.errno or 0)}", "Make room, then run again to resume."
     if code == INTERRUPTED:
         return "interrupted", "Give the same command again; a run continues where it stopped."
     return (
@@ -160,7 +176,11 @@ def _drop_if_closed(stream: TextIO) -> bool:
     poll.register(descriptor, 0)
     if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
         return False
+    _drop(descriptor)
+    return True
+
+
+def _drop(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
-    return True

@@ -231,6 +231,28 @@ def test_closed_standard_output_ends_the_command_quietly(repository: Path) -> No
     assert (process.returncode, errors) == (failures.CLOSED_PIPE, b"")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stream", "code"),
+    [
+        (("run", "--collection", "docs"), "stderr", 2),
+        (("run", "--show-config"), "stdout", 4),
+    ],
+)
+def test_a_log_on_a_full_disk_does_not_look_like_a_bug(
+    repository: Path, arguments: tuple[str, ...], stream: str, code: int
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PYTHON, *arguments],
+            cwd=repository / "tests",
+            timeout=60,
+            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: full}),  # type: ignore[call-overload]
+        )
+
+    assert done.returncode == code
+    assert b"Traceback" not in (done.stdout or b"") + (done.stderr or b"")
+
+
 def test_broken_pipe_to_another_process_is_not_mistaken_for_standard_output(wiring: Wiring) -> None:
     wiring.failure = BrokenPipeError(32, "Broken pipe")
 
