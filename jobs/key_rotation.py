@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from embed_index.jobs.key_generation import draw_key
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.jobs.redaction import REDACTOR
-from embed_index.jobs.stopping import interrupting_on_sigterm
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.serving_record import ServingRecord, find_serving
@@ -35,8 +34,7 @@ def rotate_key(place: KeyPlace, *, state_dir: Path, patience_seconds: float) -> 
         ConfigurationError: The place is unusable, or the server reads its key elsewhere.
         ServerError: No server runs, or it does not come back with the new key.
     """
-    with interrupting_on_sigterm():
-        return asyncio.run(_rotate(place, state_dir=state_dir, patience_seconds=patience_seconds))
+    return asyncio.run(_rotate(place, state_dir=state_dir, patience_seconds=patience_seconds))
 
 
 async def _rotate(place: KeyPlace, *, state_dir: Path, patience_seconds: float) -> str:
