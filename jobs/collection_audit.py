@@ -15,7 +15,7 @@ from embed_index.jobs.settled_target import settled_target
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.audit_pass import AuditPass, AuditSample
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate
+from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.ledger import Ledger
@@ -109,6 +109,7 @@ class _Audit:
             dimension=inputs.dimension,
             version=self.target.name,
             known=self.target.contract.canaries,
+            made_with=made_with(self.target.contract),
         )
         request = EmbeddingRequest(
             model=inputs.model,

@@ -4,11 +4,7 @@ import asyncio
 
 from embed_index.jobs.places import open_job_store
 from embed_index.jobs.server_choice import choose_service
-from embed_index.pipeline.conformance import (
-    MAX_CANARY_TOKENS,
-    check_canaries,
-    embed_canaries,
-)
+from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.model_files import ModelFiles, find_model, tokenizer_fingerprint
@@ -43,7 +39,14 @@ def search_collection(
                 remedy="Search with a shorter text.",
             )
         vector = asyncio.run(
-            _embed_query(settings, query=query, model=model, tokenizer=tokenizer, contract=contract)
+            _embed_query(
+                settings,
+                query=query,
+                model=model,
+                tokenizer=tokenizer,
+                contract=contract,
+                version=version,
+            )
         )
         return store.reader.search(collection, vector, limit=limit, where=expression)
 
@@ -90,19 +93,24 @@ async def _embed_query(
     model: ModelFiles,
     tokenizer: ModelTokenizer,
     contract: CollectionContract,
+    version: str,
 ) -> Vectors:
     longest = max(query.size, MAX_CANARY_TOKENS)
+    gate = CanaryGate(
+        tokenizer,
+        dimension=contract.dimension,
+        version=version,
+        known=contract.canaries,
+        made_with=made_with(contract),
+    )
     request = EmbeddingRequest(
         model=model,
         dimension=contract.dimension,
         max_tokens=longest,
         answer_seconds=settings.request_timeout_seconds,
+        prove=gate.prove,
     )
     async with choose_service(settings, request=request, max_servers=1) as service:
-        canaries = await embed_canaries(
-            service.embedder, tokenizer=tokenizer, dimension=contract.dimension
-        )
-        check_canaries(canaries, known=contract.canaries, version=contract.model)
         vectors = await service.embedder.embed([query], dimension=contract.dimension)
     vector: Vectors = vectors[0]
     return vector

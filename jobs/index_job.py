@@ -14,10 +14,10 @@ from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate
+from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
 from embed_index.pipeline.deletion import DeletionLimits
-from embed_index.pipeline.embedding_service import EmbeddingRequest
+from embed_index.pipeline.embedding_service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.heap import bound_heap
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger
@@ -106,6 +106,7 @@ class RecordedRun:
             dimension=inputs.dimension,
             version=target.name,
             known=target.contract.canaries if target.exists else (),
+            made_with=made_with(target.contract) if target.exists else None,
         )
         find_all = partial(
             find_vectors, reader=store.reader, version=target.name, ledger=self._documents
@@ -187,11 +188,11 @@ class RecordedRun:
         self._report_progress()
 
     async def _index(self, servers: AsyncExitStack) -> None:
-        used: list[Embedder] = []
+        used: list[EmbeddingService] = []
 
         async def open_embedder() -> Embedder:
-            used.append(await self._open_embedder(servers))
-            return used[0]
+            used.append(await self._open_service(servers))
+            return used[0].embedder
 
         flow = asyncio.create_task(self._indexing.run(open_embedder))
         try:
@@ -207,13 +208,13 @@ class RecordedRun:
             await flow
             if self._settings.rebuild and self._indexing.is_complete:
                 # The alias is about to move: the servers must still be what they were.
-                for embedder in used:
-                    await self._gate.prove(embedder)
+                for service in used:
+                    await self._gate.prove(service.embedder, service.access)
         finally:
             flow.cancel()
             await asyncio.wait({flow})
 
-    async def _open_embedder(self, servers: AsyncExitStack) -> Embedder:
+    async def _open_service(self, servers: AsyncExitStack) -> EmbeddingService:
         """Get the server, prove that it fits the collection, create a new collection."""
         settings, inputs, target = self._settings, self._inputs, self._target
         gate = self._gate
@@ -228,12 +229,16 @@ class RecordedRun:
         service = await servers.enter_async_context(choose_service(settings, request=request))
         if not target.exists:
             contract = target.contract.model_copy(
-                update={"engine": service.access.engine, "canaries": gate.canaries}
+                update={
+                    "engine": service.access.engine,
+                    "dtype": service.access.dtype,
+                    "canaries": gate.canaries,
+                }
             )
             await asyncio.to_thread(
                 create_target, self._store.versions, settings.collection, target, contract=contract
             )
-        return service.embedder
+        return service
 
     def _settle(self) -> None:
         settings = self._settings

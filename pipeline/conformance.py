@@ -1,12 +1,15 @@
 """Canary texts: proof that a server gives the vectors that a collection was made of."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from embed_index.pipeline.batch_isolation import Embedder
+from embed_index.pipeline.embedding_client import RequestRefusedError
+from embed_index.pipeline.server_access import UNKNOWN, ServerAccess
 from embed_index.pipeline.tokenizing import ModelTokenizer
-from embed_index.schemas.contract import Canary
+from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.records import Vectors
 
@@ -16,22 +19,42 @@ MIN_COSINE = 0.999
 MAX_CANARY_TOKENS = 1024
 """A server must take inputs of this length, however short the chunks are."""
 
-CANARY_TEXTS = (
-    "The quick brown fox jumps over the lazy dog.",
-    (
-        "Embedding models map text to vectors. 向量检索通过语义查找文档。"
-        "المتجهات تمثل معنى النص. ベクトル検索は意味で文書を探します。"
-    ),
-    (
-        "Before the pump is opened, close both valves, release the pressure and wait until the"
-        " gauge shows zero. Remove the four bolts of the cover crosswise, lift the cover with its"
-        " gasket and put both on a clean surface. Inspect the impeller for cracks, 0.2 mm at most,"
-        " and replace it after 8,000 hours. Reassemble in reverse order; tighten the bolts to"
-        " 25 Nm, again crosswise. Open the inlet first, vent the housing, then open the outlet and"
-        " record the flow after ten minutes. A flow below 40 l/min points to air in the line or to"
-        " a worn seal."
-    ),
+_NEARLY = 0.98
+"""From here on precision is the likelier cause, below it other weights."""
+
+_SHORT = "The quick brown fox jumps over the lazy dog."
+_FOUR_SCRIPTS = (
+    "Embedding models map text to vectors. 向量检索通过语义查找文档。"
+    "المتجهات تمثل معنى النص. ベクトル検索は意味で文書を探します。"
 )
+_PARTS = ("inlet valve", "cover", "gasket", "impeller", "shaft seal", "bearing", "outlet valve")
+_TASKS = (
+    "Before the {part} is touched, release the pressure and wait until the gauge shows zero.",
+    "Clean the {part}, then inspect it for cracks of more than 0.{n} mm.",
+    "Replace the {part} after {n},500 hours, and note it in the log.",
+    "Tighten the bolts of the {part} crosswise to {n}0 Nm.",
+)
+_LONG = " ".join(
+    f"{n}. {_TASKS[n % len(_TASKS)].format(part=_PARTS[n % len(_PARTS)], n=n)}"
+    for n in range(1, 29)
+)
+"""Some 600 tokens, no passage twice: far enough for positions and attention to matter."""
+
+_NAMES = {_SHORT: "short", _FOUR_SCRIPTS: "four scripts", _LONG: "long"}
+CANARY_TEXTS = tuple(_NAMES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """With what vectors are made, as far as the server says; `unknown` where it does not."""
+
+    engine: str
+    dtype: str
+
+
+def made_with(contract: CollectionContract) -> Making:
+    """Return what a contract recorded of the server."""
+    return Making(engine=contract.engine, dtype=contract.dtype)
 
 
 async def embed_canaries(
@@ -44,12 +67,21 @@ async def embed_canaries(
     """Embed the canary texts together and one by one, and return them with their vectors.
 
     Raises:
-        ServerError: A text alone and the same text in a batch get different vectors.
+        ServerError: The server refuses them, or gives a text alone and the same text in a batch
+            different vectors.
     """
     ids = [tokenizer.encode_for_model(text) for text in texts]
-    together = await embedder.embed(ids, dimension=dimension)
-    for index, text_ids in enumerate(ids):
-        alone = await embedder.embed([text_ids], dimension=dimension)
+    try:
+        together = await embedder.embed(ids, dimension=dimension)
+        each = [await embedder.embed([text_ids], dimension=dimension) for text_ids in ids]
+    except RequestRefusedError as refusal:
+        longest = max(text_ids.size for text_ids in ids)
+        raise ServerError(
+            f"The embedding server refuses the canary texts ({refusal.detail}).",
+            remedy=f"It must take {len(ids)} inputs in one request, and inputs of {longest} tokens"
+            " uncut; see its log.",
+        ) from refusal
+    for index, alone in enumerate(each):
         cosine = _cosine(alone[0], together[index])
         if cosine < MIN_COSINE:
             raise ServerError(
@@ -71,7 +103,13 @@ class CanaryGate:
     """
 
     def __init__(
-        self, tokenizer: ModelTokenizer, *, dimension: int, version: str, known: Sequence[Canary]
+        self,
+        tokenizer: ModelTokenizer,
+        *,
+        dimension: int,
+        version: str,
+        known: Sequence[Canary],
+        made_with: Making | None,
     ) -> None:
         """Prepare the gate.
 
@@ -80,43 +118,89 @@ class CanaryGate:
             dimension: Width of the vectors.
             version: The collection version that messages name.
             known: Canaries of the contract; empty for a new collection.
+            made_with: What made those; None for a new collection.
         """
         self._tokenizer = tokenizer
         self._dimension = dimension
         self._version = version
+        self._made_with = made_with
         self.canaries = tuple(known)
         """What every server must agree with; empty until the first server of a new collection."""
 
-    async def prove(self, embedder: Embedder) -> None:
+    async def prove(self, embedder: Embedder, access: ServerAccess) -> None:
         """Embed the canaries and compare.
 
         Raises:
             ContractError: The server gives other vectors.
             ServerError: It cannot be used, or contradicts itself.
         """
+        # A contract keeps the texts it was made with, whichever are in use by now.
+        texts = [canary.text for canary in self.canaries] or CANARY_TEXTS
         canaries = await embed_canaries(
-            embedder, tokenizer=self._tokenizer, dimension=self._dimension
+            embedder, tokenizer=self._tokenizer, dimension=self._dimension, texts=texts
         )
-        if not self.canaries:
-            self.canaries = canaries
-        check_canaries(canaries, known=self.canaries, version=self._version)
+        now = Making(engine=access.engine, dtype=access.dtype)
+        if not self.canaries or self._made_with is None:
+            self.canaries, self._made_with = canaries, now
+        check_canaries(
+            canaries,
+            known=self.canaries,
+            version=self._version,
+            changes=describe_changes(self._made_with, now),
+        )
 
 
-def check_canaries(canaries: Sequence[Canary], *, known: Sequence[Canary], version: str) -> None:
+def check_canaries(
+    canaries: Sequence[Canary], *, known: Sequence[Canary], version: str, changes: str = ""
+) -> None:
     """Compare the server's canary vectors with those that the collection is made with.
+
+    Args:
+        canaries: Texts with the vectors that they get now.
+        known: The same texts with the vectors that they got then.
+        version: The collection version that a message names.
+        changes: What else changed since then, in a sentence.
 
     Raises:
         ContractError: The server gives other vectors.
     """
-    for index, (now, then) in enumerate(zip(canaries, known, strict=True), start=1):
-        cosine = _cosine(now.to_vector(), then.to_vector())
-        if cosine < MIN_COSINE:
-            raise ContractError(
-                f"{version}: the embedding server gives canary text {index} another vector than"
-                f" when the collection was made (cosine {cosine:.4f}, at least {MIN_COSINE})",
-                remedy="Model files, engine or precision changed. Restore them, or run with"
-                " --rebuild to fill a new version.",
-            )
+    cosines = {
+        _NAMES.get(now.text, f"text {place}"): _cosine(now.to_vector(), then.to_vector())
+        for place, (now, then) in enumerate(zip(canaries, known, strict=True), start=1)
+    }
+    failing = {name: cosine for name, cosine in cosines.items() if cosine < MIN_COSINE}
+    if failing:
+        measured = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
+        raise ContractError(
+            f"{version}: the embedding server gives the canary texts other vectors than when the"
+            f" collection was made (cosine: {measured}; at least {MIN_COSINE})."
+            f"{f' {changes}' if changes else ''}",
+            remedy=f"{_likely_cause(failing)} Restore what was, or run with --rebuild to fill a new"
+            " version.",
+        )
+
+
+def describe_changes(then: Making, now: Making) -> str:
+    """Say which of engine and precision differ from what the contract recorded."""
+    facts = (("Engine", then.engine, now.engine), ("Precision", then.dtype, now.dtype))
+    return " ".join(f"{what}: {_change(before, after)}." for what, before, after in facts)
+
+
+def _change(before: str, after: str) -> str:
+    if after == UNKNOWN:
+        return f"was {before}, not said now"
+    return f"{after} as recorded" if before == after else f"was {before}, is {after}"
+
+
+def _likely_cause(failing: dict[str, float]) -> str:
+    if set(failing) == {_NAMES[_LONG]}:
+        return "Only the long text differs: compare the server's context, RoPE and attention flags."
+    if min(failing.values()) >= _NEARLY:
+        return "The difference is small: precision, quantisation or attention backend changed."
+    return (
+        "The difference is large: other weights or another revision, another pooling, or an end"
+        " token that the server drops."
+    )
 
 
 def _cosine(a: Vectors, b: Vectors) -> float:

@@ -5,6 +5,7 @@ What the server answers decides what becomes of a request:
     200 with usable vectors                    returned
     200 with a malformed reply                 sent again a few times, then ServerError
     200 with NaN or zero vectors               sent again a few times, then RequestRefusedError
+    200 for other tokens than were sent        RequestRefusedError: an input is too long for it
     400, 413, 422                              RequestRefusedError: one of the inputs is at fault
     401, 403, redirects, other 4xx             ServerError at once
     408, 429, 5xx, no connection, no answer    sent again until the policy gives up: ServerError
@@ -17,6 +18,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -24,8 +26,10 @@ import httpx
 import numpy as np
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.retries import RetryPolicy
+from embed_index.pipeline.retries import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.pipeline.vectors import (
+    AlteredInputError,
     MalformedReplyError,
     UnusableVectorError,
     decode_reply,
@@ -35,6 +39,7 @@ from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 
 _DEFAULT_RETRY = RetryPolicy()
+_FULL_DIALECT = ServerDialect()
 _MAX_BAD_REPLIES = 3
 _REFUSED = frozenset({400, 413, 422})
 _KEY_REFUSED = frozenset({401, 403})
@@ -85,7 +90,7 @@ class EmbeddingClient:
         *,
         limits: ClientLimits,
         retry: RetryPolicy = _DEFAULT_RETRY,
-        server_cuts: bool = True,
+        dialect: ServerDialect = _FULL_DIALECT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Prepare the pool; nothing is sent yet.
@@ -94,14 +99,13 @@ class EmbeddingClient:
             endpoint: The server.
             limits: What may be sent, and how long an answer may take.
             retry: When to give up on a server that fails.
-            server_cuts: Whether the server cuts vectors to the dimension asked for; otherwise they
-                are cut here.
+            dialect: How requests are put.
             sleep: Waits between attempts.
         """
         self._endpoint = endpoint
         self._limits = limits
         self._retry = retry
-        self._server_cuts = server_cuts
+        self._dialect = dialect
         self._sleep = sleep
         self._http = endpoint.http_client()
         self._headers = {**endpoint.bearer(), "Content-Type": "application/json"}
@@ -145,11 +149,14 @@ class EmbeddingClient:
         body = encode_request(
             inputs,
             model=self._endpoint.model,
-            dimension=dimension if self._server_cuts else None,
+            dimension=dimension if self._dialect.cuts else None,
+            base64=self._dialect.takes_base64,
         )
         self._tokens_in_flight += num_tokens
         try:
-            return await self._embed_body(body, num_vectors=len(inputs), dimension=dimension)
+            return await self._embed_body(
+                body, num_vectors=len(inputs), num_tokens=num_tokens, dimension=dimension
+            )
         finally:
             self._tokens_in_flight -= num_tokens
 
@@ -168,17 +175,25 @@ class EmbeddingClient:
                 "token_out_of_range", detail="a token id is outside the model's vocabulary"
             )
 
-    async def _embed_body(self, body: bytes, *, num_vectors: int, dimension: int) -> Vectors:
+    async def _embed_body(
+        self, body: bytes, *, num_vectors: int, num_tokens: int, dimension: int
+    ) -> Vectors:
         failures = _Failures(self._endpoint.url, policy=self._retry, sleep=self._sleep)
         num_bad_replies = 0
         while True:
             try:
                 reply = await self._post(body)
                 return decode_reply(
-                    reply, num_vectors=num_vectors, dimension=dimension, cut=not self._server_cuts
+                    reply,
+                    num_vectors=num_vectors,
+                    dimension=dimension,
+                    cut=not self._dialect.cuts,
+                    num_tokens=num_tokens if self._dialect.counts_tokens else None,
                 )
             except _TransientError as failure:
                 await failures.wait(failure)
+            except AlteredInputError as error:
+                raise RequestRefusedError("altered_input", detail=str(error)) from error
             except (MalformedReplyError, UnusableVectorError) as error:
                 num_bad_replies += 1
                 if num_bad_replies >= _MAX_BAD_REPLIES:
@@ -210,7 +225,10 @@ class EmbeddingClient:
             )
         if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _TransientError(
-                f"status {status}", wait_seconds=_retry_after_seconds(response.headers)
+                f"status {status}",
+                wait_seconds=retry_after_seconds(
+                    response.headers.get("Retry-After", ""), now=datetime.now(UTC)
+                ),
             )
         url = self._endpoint.url
         if status in _KEY_REFUSED:
@@ -263,9 +281,3 @@ class _Failures:
                 remedy="Check the server and its log, then run again: nothing done is lost.",
             ) from failure
         await self._sleep(delay)
-
-
-def _retry_after_seconds(headers: httpx.Headers) -> float:
-    """Return the wait that the server asks for; a date instead of seconds is ignored."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else 0.0

@@ -4,6 +4,7 @@ import re
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from pydantic import SecretStr
@@ -35,7 +36,7 @@ class EmbeddingEndpoint:
             ConfigurationError: The address or the key is unusable. The key is not repeated.
         """
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(url):
             raise ConfigurationError(
                 "The embedding server's address is not an http or https address.",
                 remedy="Give it as https://host:port or https://host:port/v1.",
@@ -57,6 +58,19 @@ class EmbeddingEndpoint:
         """Whether the server is on this host."""
         return urlsplit(self.url).hostname in _LOOPBACK_HOSTS
 
+    @property
+    def is_proxied(self) -> bool:
+        """Whether requests go through a proxy that the environment names."""
+        parts = urlsplit(self.url)
+        proxies = getproxies()
+        is_named = parts.scheme in proxies or "all" in proxies
+        return is_named and not self.is_loopback and not proxy_bypass(parts.hostname or "")
+
+    @property
+    def is_clear_text(self) -> bool:
+        """Whether key and texts can be read on a network between."""
+        return self.url.startswith("http://") and not self.is_loopback
+
     def bearer(self) -> dict[str, str]:
         """Return the header that presents the key."""
         return {"Authorization": f"Bearer {self.key.get_secret_value()}"}
@@ -66,17 +80,39 @@ class EmbeddingEndpoint:
 
         Connections are kept alive; certificates are checked against the system's own authorities.
         Only connecting has a time limit: who sends a request knows how long its answer may take.
+        Redirects are answers like others, so that a key goes to no other address.
+
+        Raises:
+            ConfigurationError: The environment names a proxy of a kind that is not supported.
         """
-        return httpx.AsyncClient(
-            base_url=self.url,
-            # A proxy named in the environment cannot reach our loopback address.
-            trust_env=not self.is_loopback,
-            verify=ssl.create_default_context(),
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(
-                max_connections=None,
-                max_keepalive_connections=None,
-                keepalive_expiry=_KEEP_ALIVE_SECONDS,
-            ),
-            headers={"Accept-Encoding": "identity"},
-        )
+        try:
+            return httpx.AsyncClient(
+                base_url=self.url,
+                # A proxy named in the environment cannot reach our loopback address.
+                trust_env=not self.is_loopback,
+                follow_redirects=False,
+                verify=ssl.create_default_context(),
+                timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=None,
+                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
+                ),
+                headers={"Accept-Encoding": "identity"},
+            )
+        except (ImportError, ValueError):
+            # The cause would repeat the proxy's address, and with it perhaps a password.
+            raise ConfigurationError(
+                f"The proxy that the environment names for {self.url} cannot be used.",
+                remedy="Set HTTPS_PROXY or HTTP_PROXY to http://host:port, or NO_PROXY to the"
+                " server's host name. SOCKS needs `pip install 'httpx[socks]'`.",
+            ) from None
+
+
+def _has_port(url: str) -> bool:
+    """Tell whether the port is one, or left out."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is the check
+    except ValueError:
+        return False
+    return True

@@ -1,9 +1,9 @@
 """The embedding servers of a command: ones that we start and own, or ones somebody else runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
@@ -14,11 +14,11 @@ from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.model_files import ModelFiles
 from embed_index.pipeline.server_access import ServerAccess, check_access
 from embed_index.pipeline.server_life import Patience
-from embed_index.pipeline.supervision import Launch, SupervisedEmbedder, Supervision
+from embed_index.pipeline.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.trials import Suspects
 
 
-async def _no_proof(_: Embedder) -> None:
+async def _no_proof(_embedder: Embedder, _access: ServerAccess) -> None:
     """Accept any server."""
 
 
@@ -33,10 +33,10 @@ class EmbeddingRequest:
     """For one request on an otherwise idle server."""
     min_tokens_per_second: float = 20.0
     """Slowest server to wait for; a request may take as much longer as its tokens need."""
-    prove: Callable[[Embedder], Awaitable[None]] = _no_proof
+    prove: Prove = _no_proof
     """Called with every server before its use, restarted ones included; raises to refuse it."""
     tell: Callable[[str], None] = lambda _: None
-    """Called with a sentence for people when a server is started again."""
+    """Called with a sentence for people: a server is started again, or lacks a feature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +97,17 @@ async def external_service(
         for url in urls:
             endpoint = EmbeddingEndpoint.from_settings(url, key=key, model=request.model.location)
             access = await check_access(
-                endpoint, expected_model=request.model.location, dimension=request.dimension
+                endpoint,
+                expected_model=request.model.location,
+                dimension=request.dimension,
+                max_tokens=request.max_tokens,
             )
+            endpoint = replace(endpoint, model=access.served_name)
+            _tell_weaknesses(endpoint, access=access, tell=request.tell)
             client = _client(endpoint, request=request, access=access)
             clients.append(await stack.enter_async_context(client))
             accesses.append(access)
-            await request.prove(client)
+            await request.prove(client, access)
         yield EmbeddingService(embedder=EmbedderPool(clients), access=accesses[0])
 
 
@@ -117,5 +122,20 @@ def _client(
             answer_seconds=request.answer_seconds,
             min_tokens_per_second=request.min_tokens_per_second,
         ),
-        server_cuts=access.server_cuts,
+        dialect=access.dialect,
     )
+
+
+def _tell_weaknesses(
+    endpoint: EmbeddingEndpoint, *, access: ServerAccess, tell: Callable[[str], None]
+) -> None:
+    if access.missing:
+        tell(
+            f"The embedding server at {endpoint.url} can be used, and lacks: "
+            f"{'; '.join(access.missing)}."
+        )
+    if endpoint.is_clear_text:
+        tell(
+            f"The key and all texts go to {endpoint.url} unencrypted; use https unless the network"
+            " between is yours alone."
+        )

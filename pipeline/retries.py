@@ -1,6 +1,8 @@
 """How often and when a failed request is sent again. No I/O, no clock."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +24,21 @@ class RetryPolicy:
         """Tell whether no further attempt fits after waiting `delay_seconds`."""
         too_late = seconds_failing + delay_seconds > self.deadline_seconds
         return num_failures >= self.max_attempts or too_late
+
+
+def retry_after_seconds(value: str, *, now: datetime) -> float:
+    """Return the wait that a `Retry-After` header asks for, in seconds or until a date.
+
+    Args:
+        value: The header; 0 is returned for one that is empty or not understood.
+        now: The present time, with its time zone.
+    """
+    if value.isdecimal():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - now).total_seconds())

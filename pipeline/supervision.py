@@ -22,7 +22,7 @@ from embed_index.schemas.records import TokenIds, Vectors
 
 Launch: TypeAlias = Callable[[], ServerProcess]
 Connect: TypeAlias = Callable[[ServerProcess, ServerAccess], EmbeddingClient]
-Prove: TypeAlias = Callable[[Embedder], Awaitable[None]]
+Prove: TypeAlias = Callable[[Embedder, ServerAccess], Awaitable[None]]
 Tell: TypeAlias = Callable[[str], None]
 
 
@@ -185,7 +185,7 @@ class SupervisedEmbedder:
         life = await self._resources.enter_async_context(
             ServerLife(server, client, patience=supervision.patience)
         )
-        await supervision.prove(life)
+        await supervision.prove(life, access)
         return life, access
 
     async def _close_life(self) -> None:

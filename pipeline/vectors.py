@@ -21,25 +21,37 @@ class UnusableVectorError(Exception):
     """A reply is well formed, and holds NaN, infinity or a vector of length zero."""
 
 
-def encode_request(token_ids: Sequence[TokenIds], *, model: str, dimension: int | None) -> bytes:
-    """Return the JSON body that asks for the vectors of token id lists, in base64.
+class AlteredInputError(Exception):
+    """A reply is well formed, and of other tokens than were sent: an input was cut."""
+
+
+def encode_request(
+    token_ids: Sequence[TokenIds], *, model: str, dimension: int | None, base64: bool = True
+) -> bytes:
+    """Return the JSON body that asks for the vectors of token id lists.
 
     Args:
         token_ids: One array per input, in order.
         model: Name of the model; servers of one model ignore it.
         dimension: Width to ask for; None asks for the model's own.
+        base64: Whether vectors are asked for in base64, or in the server's own way.
     """
-    request: dict[str, Any] = {
-        "input": list(token_ids),
-        "model": model,
-        "encoding_format": "base64",
-    }
+    request: dict[str, Any] = {"input": list(token_ids), "model": model}
+    if base64:
+        request["encoding_format"] = "base64"
     if dimension is not None:
         request["dimensions"] = dimension
     return orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def decode_reply(body: bytes, *, num_vectors: int, dimension: int, cut: bool = False) -> Vectors:
+def decode_reply(
+    body: bytes,
+    *,
+    num_vectors: int,
+    dimension: int,
+    cut: bool = False,
+    num_tokens: int | None = None,
+) -> Vectors:
     """Return the vectors of an OpenAI embeddings reply in the order of the request.
 
     Vectors are unit length: servers normalise in the model's precision, so that norms are off by up
@@ -50,15 +62,21 @@ def decode_reply(body: bytes, *, num_vectors: int, dimension: int, cut: bool = F
         num_vectors: How many inputs the request had.
         dimension: Width of the result.
         cut: Whether a wider vector is cut to `dimension`, for servers that cannot cut.
+        num_tokens: How many tokens the request had; None does not compare.
 
     Returns:
         Array of shape (num_vectors, dimension).
 
     Raises:
         MalformedReplyError: The reply is not what was asked for.
+        AlteredInputError: The model saw more or fewer tokens than the request had.
         UnusableVectorError: A vector cannot be normalised.
     """
-    entries = _entries(body)
+    reply = _parse(body)
+    seen_tokens = _count_tokens(reply)
+    if num_tokens is not None and seen_tokens not in (None, num_tokens):
+        raise AlteredInputError(f"the model saw {seen_tokens} tokens of {num_tokens} sent")
+    entries = reply["data"]
     if len(entries) != num_vectors:
         raise MalformedReplyError(f"{len(entries)} vectors for {num_vectors} inputs")
     vectors = np.empty((num_vectors, dimension), dtype=np.float32)
@@ -98,21 +116,36 @@ def reply_width(body: bytes) -> int:
     Raises:
         MalformedReplyError: The reply is not an embeddings reply.
     """
-    entries = _entries(body)
+    entries = _parse(body)["data"]
     if not entries:
         raise MalformedReplyError("no vectors")
     return int(_decode_entry(entries[0])[1].size)
 
 
-def _entries(body: bytes) -> list[Any]:
+def reply_tokens(body: bytes) -> int | None:
+    """Return how many tokens the server says that the model saw; None where it does not say.
+
+    Raises:
+        MalformedReplyError: The reply is not an embeddings reply.
+    """
+    return _count_tokens(_parse(body))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         reply = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedReplyError("the reply is not JSON") from error
-    entries = reply.get("data") if isinstance(reply, dict) else None
-    if not isinstance(entries, list):
+    if not isinstance(reply, dict) or not isinstance(reply.get("data"), list):
         raise MalformedReplyError("the reply has no list `data`")
-    return entries
+    return reply
+
+
+def _count_tokens(reply: dict[str, Any]) -> int | None:
+    usage = reply.get("usage")
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    # Some servers fill in a zero for what they do not count.
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def _decode_entry(entry: Any) -> tuple[int, Vectors]:

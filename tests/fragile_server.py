@@ -10,14 +10,17 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.schemas.errors import ServerError
 
 ACCESS = ServerAccess(
     models=("fragile",),
+    served_name="fragile",
     width=8,
-    server_cuts=True,
+    dialect=ServerDialect(),
     max_input_tokens=None,
     engine="fragile",
+    dtype="float32",
     missing=(),
 )
 

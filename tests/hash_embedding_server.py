@@ -3,7 +3,8 @@
     python tests/hash_embedding_server.py PORT
 
 Equal ids get equal vectors, different ones nearly orthogonal ones, whatever the batch. It speaks
-what the client needs of HTTP and asks for its key. `salt` makes it another model.
+what the client needs of HTTP and asks for its key. `salt` makes it another model; `plain` knows
+neither base64 nor widths, and `max_inputs` is the most that it takes in one request.
 """
 
 import base64
@@ -36,6 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     key: ClassVar[str] = KEY
     salt: str = ""
+    plain: bool = False
+    max_inputs: float = float("inf")
     num_embedded: int = 0
     """Inputs answered so far, canaries and probes included."""
     changes_after: float = float("inf")
@@ -52,6 +55,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {})
         else:
             asked = orjson.loads(body)
+            if self.plain and {"encoding_format", "dimensions"} & asked.keys():
+                self._answer(422, {"detail": "extra fields not permitted"})
+                return
+            if len(asked["input"]) > self.max_inputs:
+                self._answer(413, {"error": f"at most {self.max_inputs} inputs"})
+                return
             dimension = asked.get("dimensions") or WIDTH
             if any(map(self.refuses, asked["input"])):
                 self._answer(400, {"error": "refused"})
@@ -65,11 +74,16 @@ class _Handler(BaseHTTPRequestHandler):
                 200,
                 {
                     "data": [
-                        {"index": place, "embedding": base64.b64encode(vector).decode()}
+                        {"index": place, "embedding": self._written(vector)}
                         for place, vector in enumerate(vectors)
                     ]
                 },
             )
+
+    def _written(self, vector: bytes) -> str | list[float]:
+        if self.plain:
+            return np.frombuffer(vector, dtype="<f4").tolist()  # type: ignore[no-any-return]
+        return base64.b64encode(vector).decode()
 
     def do_GET(self) -> None:
         self._answer(404, {})
@@ -89,11 +103,18 @@ class _Handler(BaseHTTPRequestHandler):
 class HashEmbeddingServer:
     """The server in threads of this process, from entering to leaving."""
 
-    def __init__(self, *, port: int = 0, salt: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        salt: str = "",
+        plain: bool = False,
+        max_inputs: float = float("inf"),
+    ) -> None:
         class Handler(_Handler):
             """With counters of its own."""
 
-        Handler.salt = salt
+        Handler.salt, Handler.plain, Handler.max_inputs = salt, plain, max_inputs
         Handler.may_answer = threading.Event()
         Handler.may_answer.set()
         self._handler = Handler

@@ -66,12 +66,22 @@ class JobFolder:
         given = [part for name, value in flags.items() for part in (name, value)]
         return ["run", *given, *more]
 
-    def run(self, *more: str, expect: int = 0) -> Result:
-        return self.call(*self.arguments(*more), expect=expect)
+    def run(
+        self, *more: str, expect: int = 0, environment: Mapping[str, str] | None = None
+    ) -> Result:
+        return self.call(*self.arguments(*more), expect=expect, environment=environment)
 
-    def on_collection(self, command: str, *more: str, expect: int = 0) -> Result:
+    def on_collection(
+        self,
+        command: str,
+        *more: str,
+        expect: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> Result:
         where = ["--milvus-uri", self.uri, "--state-dir", str(self.state)]
-        return self.call(command, self.collection, *more, *where, expect=expect)
+        return self.call(
+            command, self.collection, *more, *where, expect=expect, environment=environment
+        )
 
     def on_ledger(self, command: str, *more: str, expect: int = 0) -> Result:
         where = ["--state-dir", str(self.state)]
@@ -82,8 +92,11 @@ class JobFolder:
         runs: list[dict[str, Any]] = json.loads(self.on_ledger("history", "--json").stdout)
         return runs
 
-    def call(self, *arguments: str, expect: int = 0) -> Result:
-        done = CliRunner().invoke(cli, arguments, env=self.environment)
+    def call(
+        self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None
+    ) -> Result:
+        """Give a command on this job's server, or on the one that `environment` names."""
+        done = CliRunner().invoke(cli, arguments, env=environment or self.environment)
         assert done.exit_code == expect, done.output
         return done
 

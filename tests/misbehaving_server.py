@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -53,15 +54,18 @@ def in_base64(vector: Sequence[float]) -> str:
     return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
 
 
-def reply(vectors: Sequence[Any]) -> Answer:
+def reply(vectors: Sequence[Any], *, num_tokens: int | None = None) -> Answer:
     data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
-    return Answer(body=orjson.dumps({"data": data}))
+    usage = {} if num_tokens is None else {"usage": {"prompt_tokens": num_tokens}}
+    return Answer(body=orjson.dumps({"data": data, **usage}))
 
 
-def embeds(request: Request) -> Answer:
-    """What a good server does: cut, and answer in base64."""
+def embeds(request: Request, *, max_tokens: int | None = None) -> Answer:
+    """What a good server does: cut vectors, count tokens, answer in base64."""
     width = request.body.get("dimensions", WIDTH)
-    return reply([in_base64(vector_of(ids)[:width]) for ids in request.body["input"]])
+    inputs = [ids[:max_tokens] for ids in request.body["input"]]
+    vectors = [in_base64(vector_of(ids)[:width]) for ids in inputs]
+    return reply(vectors, num_tokens=sum(map(len, inputs)))
 
 
 def says(status: int, **headers: str) -> Behaviour:
@@ -113,12 +117,13 @@ class MisbehavingServer:
 
 @asynccontextmanager
 async def misbehaving_server(
-    *script: Behaviour, always: Behaviour = embeds
+    *script: Behaviour, always: Behaviour = embeds, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[MisbehavingServer]:
     server = MisbehavingServer(script=deque(script), always=always)
-    listener = await asyncio.start_server(server.serve_connection, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.serve_connection, "127.0.0.1", 0, ssl=tls)
     async with listener:
-        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        scheme = "https" if tls else "http"
+        server.url = f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         yield server
 
 

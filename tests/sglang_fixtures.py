@@ -2,15 +2,23 @@
 
 import asyncio
 import os
+import secrets
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.process_group import kill_group
 from embed_index.pipeline.server_access import ServerAccess
-from embed_index.pipeline.sglang_launch import ServerProfile
+from embed_index.pipeline.server_preflight import free_port
+from embed_index.pipeline.sglang_launch import CPU_PLATFORM, ServerProfile
 
 SAMPLE_WIDTH = 512
 SAMPLE_VOCABULARY = 8192
@@ -50,6 +58,41 @@ def sglang_server(
         yield RunningServer(server=server, access=access)
     finally:
         asyncio.run(server.stop())
+
+
+@contextmanager
+def stock_server(model: Path, *flags: str, log: Path) -> Iterator[tuple[str, str]]:
+    """SGLang as its own command line starts it, nothing of ours but the CPU platform.
+
+    Yields:
+        Address and key.
+    """
+    port, key = free_port(), secrets.token_urlsafe()
+    command = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model)]
+    command += ["--device", "cpu", "--is-embedding", "--host", "127.0.0.1", "--port", str(port)]
+    # Without a bound the pool takes half of the machine's memory.
+    command += ["--api-key", key, "--max-total-tokens", "4096", *flags]
+    environment = os.environ | {"SGLANG_PLATFORM": CPU_PLATFORM, "CUDA_VISIBLE_DEVICES": ""}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while not _is_ready(url):
+            assert process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield url, key
+    finally:
+        kill_group(process.pid)
+        process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=10).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture

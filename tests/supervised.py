@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_life import Patience
 from embed_index.pipeline.supervision import (
     Launch,
@@ -19,7 +20,7 @@ DIMENSION = 8
 QUICK = RestartPolicy(max_deaths=5, first_pause_seconds=0.0)
 
 
-async def proves_nothing(_: Embedder) -> None:
+async def proves_nothing(_embedder: Embedder, _access: ServerAccess) -> None:
     return
 
 

@@ -1,11 +1,22 @@
 """The canaries: what lets a server into a run."""
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fragile_server import ACCESS
 
-from embed_index.pipeline.conformance import CANARY_TEXTS, CanaryGate
+from embed_index.pipeline.conformance import (
+    CANARY_TEXTS,
+    MAX_CANARY_TOKENS,
+    CanaryGate,
+    Making,
+    check_canaries,
+    describe_changes,
+)
+from embed_index.pipeline.embedding_client import RequestRefusedError
 from embed_index.pipeline.tokenizing import ModelTokenizer
 from embed_index.pipeline.vectors import normalise
 from embed_index.schemas.contract import Canary
@@ -32,8 +43,30 @@ class Model:
         return normalise((np.stack(rows) + drawn).astype(np.float32))
 
 
+MADE_WITH = Making(engine="sglang 0.5.22", dtype="float32")
+
+
 def gate(tokenizer: ModelTokenizer, *, known: Sequence[Canary] = ()) -> CanaryGate:
-    return CanaryGate(tokenizer, dimension=WIDTH, version="docs_v1", known=known)
+    return CanaryGate(
+        tokenizer,
+        dimension=WIDTH,
+        version="docs_v1",
+        known=known,
+        made_with=MADE_WITH if known else None,
+    )
+
+
+def canaries(*vectors: Vectors) -> list[Canary]:
+    return [
+        Canary.from_vector(text, vector) for text, vector in zip(CANARY_TEXTS, vectors, strict=True)
+    ]
+
+
+def leaning(vector: Vectors, cosine: float) -> Vectors:
+    """A unit vector at this cosine to another, of which the first element is zero."""
+    leant = vector * cosine
+    leant[0] = np.sqrt(1 - cosine**2)
+    return leant
 
 
 async def test_the_first_server_of_a_new_collection_sets_the_canaries(
@@ -41,31 +74,111 @@ async def test_the_first_server_of_a_new_collection_sets_the_canaries(
 ) -> None:
     entrance = gate(tokenizer)
 
-    await entrance.prove(Model(1))
-    await entrance.prove(Model(1))
+    await entrance.prove(Model(1), ACCESS)
+    await entrance.prove(Model(1), ACCESS)
 
     assert [canary.text for canary in entrance.canaries] == list(CANARY_TEXTS)
 
 
 async def test_a_later_server_with_other_vectors_is_refused(tokenizer: ModelTokenizer) -> None:
     entrance = gate(tokenizer)
-    await entrance.prove(Model(1))
+    await entrance.prove(Model(1), ACCESS)
 
-    with pytest.raises(ContractError, match="canary text 1 another vector"):
-        await entrance.prove(Model(2))
+    with pytest.raises(ContractError, match="canary texts other vectors"):
+        await entrance.prove(Model(2), ACCESS)
 
 
 async def test_the_collections_own_canaries_bind_the_first_server(
     tokenizer: ModelTokenizer,
 ) -> None:
     maker = gate(tokenizer)
-    await maker.prove(Model(1))
+    await maker.prove(Model(1), ACCESS)
 
-    await gate(tokenizer, known=maker.canaries).prove(Model(1))
+    await gate(tokenizer, known=maker.canaries).prove(Model(1), ACCESS)
     with pytest.raises(ContractError, match="docs_v1"):
-        await gate(tokenizer, known=maker.canaries).prove(Model(2))
+        await gate(tokenizer, known=maker.canaries).prove(Model(2), ACCESS)
 
 
 async def test_a_server_whose_batches_differ_is_refused(tokenizer: ModelTokenizer) -> None:
     with pytest.raises(ServerError, match="alone and in a batch"):
-        await gate(tokenizer).prove(Model(1, noise_in_batches=0.5))
+        await gate(tokenizer).prove(Model(1, noise_in_batches=0.5), ACCESS)
+
+
+class Refuses:
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        raise RequestRefusedError("refused_413", detail="status 413")
+
+
+async def test_a_server_that_refuses_the_canaries_is_a_server_error(
+    tokenizer: ModelTokenizer,
+) -> None:
+    with pytest.raises(ServerError, match=r"refuses the canary texts \(status 413\)"):
+        await gate(tokenizer).prove(Refuses(), ACCESS)
+
+
+def test_the_canaries_are_short_and_long_and_in_four_scripts(tokenizer: ModelTokenizer) -> None:
+    short, scripts, long = (tokenizer.encode_for_model(text).size for text in CANARY_TEXTS)
+
+    assert short < 20 < scripts < 100 < 500 < long <= MAX_CANARY_TOKENS
+    letters = {unicodedata.name(letter).split()[0] for letter in CANARY_TEXTS[1] if letter != " "}
+    assert {"LATIN", "CJK", "ARABIC", "HIRAGANA", "KATAKANA"} <= letters
+
+
+async def test_texts_of_the_contract_are_embedded_whatever_the_program_has_by_now(
+    tokenizer: ModelTokenizer,
+) -> None:
+    model = Model(1)
+    ids = tokenizer.encode_for_model("An older canary.")
+    (vector,) = await model.embed([ids], dimension=WIDTH)
+    known = [Canary.from_vector("An older canary.", vector)]
+
+    await gate(tokenizer, known=known).prove(model, ACCESS)
+    with pytest.raises(ContractError, match=r"text 1 -?0\.\d{4}"):
+        await gate(tokenizer, known=known).prove(Model(2), ACCESS)
+
+
+@pytest.mark.parametrize(
+    ("cosines", "cause"),
+    [
+        ((1.0, 1.0, 0.7), "Only the long text differs"),
+        ((0.9989, 0.99, 0.985), "The difference is small"),
+        ((0.5, 0.99, 0.99), "The difference is large"),
+    ],
+)
+def test_the_likely_cause_is_told_from_which_texts_differ_and_by_how_much(
+    cosines: tuple[float, ...], cause: str
+) -> None:
+    vector = np.zeros(WIDTH, dtype=np.float32)
+    vector[1:] = 1 / np.sqrt(WIDTH - 1)
+    now = canaries(*(leaning(vector, cosine) for cosine in cosines))
+
+    with pytest.raises(ContractError, match=cause) as error:
+        check_canaries(now, known=canaries(vector, vector, vector), version="docs_v1")
+    assert f"short {cosines[0]:.4f}, four scripts {cosines[1]:.4f}" in error.value.message
+
+
+def test_vectors_within_the_tolerance_pass() -> None:
+    vector = np.zeros(WIDTH, dtype=np.float32)
+    vector[1:] = 1 / np.sqrt(WIDTH - 1)
+    now = canaries(*(leaning(vector, 0.9991) for _ in CANARY_TEXTS))
+
+    check_canaries(now, known=canaries(vector, vector, vector), version="docs_v1")
+
+
+async def test_what_changed_since_the_contract_is_named(tokenizer: ModelTokenizer) -> None:
+    maker = gate(tokenizer)
+    await maker.prove(Model(1), ACCESS)
+    now = replace(ACCESS, engine="sglang 0.5.23", dtype="float32")
+
+    with pytest.raises(ContractError) as error:
+        await gate(tokenizer, known=maker.canaries).prove(Model(2), now)
+    assert error.value.message.endswith(
+        "Engine: was sglang 0.5.22, is sglang 0.5.23. Precision: float32 as recorded."
+    )
+
+
+def test_a_server_that_does_not_say_is_not_said_to_have_changed() -> None:
+    now = Making(engine="unknown", dtype="float32")
+    assert describe_changes(MADE_WITH, now) == (
+        "Engine: was sglang 0.5.22, not said now. Precision: float32 as recorded."
+    )

@@ -3,6 +3,8 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import numpy as np
@@ -32,13 +34,15 @@ from embed_index.pipeline.embedding_client import (
     RequestRefusedError,
 )
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.retries import RetryPolicy
+from embed_index.pipeline.retries import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 
 RETRY = RetryPolicy(
     max_attempts=4, first_ceiling_seconds=1.0, max_ceiling_seconds=2.0, deadline_seconds=100.0
 )
+FULL = ServerDialect()
 LIMITS = ClientLimits(vocab_size=1000, max_tokens=100, answer_seconds=20.0)
 
 
@@ -78,12 +82,12 @@ def connect(waits: Waits) -> Connect:
         *script: Behaviour,
         always: Behaviour = embeds,
         limits: ClientLimits = LIMITS,
-        server_cuts: bool = True,
+        dialect: ServerDialect = FULL,
     ) -> AsyncIterator[tuple[MisbehavingServer, EmbeddingClient]]:
         async with misbehaving_server(*script, always=always) as server:
             endpoint = EmbeddingEndpoint.from_settings(server.url, key=SecretStr(KEY), model="m")
             async with EmbeddingClient(
-                endpoint, limits=limits, retry=RETRY, server_cuts=server_cuts, sleep=waits
+                endpoint, limits=limits, retry=RETRY, dialect=dialect, sleep=waits
             ) as client:
                 yield server, client
 
@@ -123,11 +127,37 @@ async def test_one_connection_is_kept_for_one_request_after_another(connect: Con
 async def test_a_server_that_cannot_cut_is_asked_for_all_and_its_vectors_are_cut_here(
     connect: Connect,
 ) -> None:
-    async with connect(server_cuts=False) as (server, client):
+    async with connect(dialect=ServerDialect(cuts=False)) as (server, client):
         vectors = await client.embed([ids(5)], dimension=4)
 
     assert vectors == expected(ids(5), width=4)
     assert "dimensions" not in server.requests[0].body
+
+
+async def test_a_server_without_base64_is_not_asked_for_it(connect: Connect) -> None:
+    def numbers(request: Request) -> Answer:
+        return reply([vector_of(input_) for input_ in request.body["input"]])
+
+    async with connect(always=numbers, dialect=ServerDialect(takes_base64=False)) as (
+        server,
+        client,
+    ):
+        assert await client.embed([ids(5)], dimension=WIDTH) == expected(ids(5))
+
+    assert "encoding_format" not in server.requests[0].body
+
+
+async def test_an_input_that_the_server_cut_unasked_is_refused(connect: Connect) -> None:
+    def cuts_to_three(request: Request) -> Answer:
+        return embeds(request, max_tokens=3)
+
+    async with connect(always=cuts_to_three, dialect=ServerDialect(counts_tokens=True)) as (
+        _,
+        client,
+    ):
+        assert await client.embed([ids(1, 2, 3)], dimension=WIDTH) == expected(ids(1, 2, 3))
+        with pytest.raises(RequestRefusedError, match=r"altered_input: .* 3 tokens of 4 sent"):
+            await client.embed([ids(1, 2, 3, 4)], dimension=WIDTH)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
@@ -147,6 +177,29 @@ async def test_the_wait_that_a_server_asks_for_is_kept(connect: Connect, waits: 
     async with connect(says(429, Retry_After="7")) as (_, client):
         await client.embed([ids(1)], dimension=WIDTH)
     assert waits.seconds == [7]
+
+
+async def test_a_wait_until_a_date_is_kept(connect: Connect, waits: Waits) -> None:
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    async with connect(says(503, Retry_After=in_a_minute)) as (_, client):
+        await client.embed([ids(1)], dimension=WIDTH)
+    assert 30 < waits.seconds[0] <= 60
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_wait_that_makes_no_sense_is_none(header: str) -> None:
+    assert retry_after_seconds(header, now=datetime.now(UTC)) == 0
+
+
+async def test_a_redirect_is_not_followed_and_takes_the_key_nowhere(connect: Connect) -> None:
+    async with misbehaving_server() as elsewhere:
+        moved = says(307, Location=f"{elsewhere.url}/v1/embeddings")
+        async with connect(always=moved) as (_, client):
+            with pytest.raises(ServerError, match="status 307"):
+                await client.embed([ids(1)], dimension=WIDTH)
+
+    assert elsewhere.requests == []
+    assert elsewhere.num_connections == 0
 
 
 async def test_a_dropped_connection_is_replaced_at_once(connect: Connect, waits: Waits) -> None:
@@ -342,6 +395,8 @@ def test_an_address_may_end_in_v1(url: str) -> None:
         ("http://", KEY),
         (f"http://user:{KEY}@h", KEY),
         ("http://h?x=1", KEY),
+        ("http://h:99999", KEY),
+        ("http://h:port", KEY),
         ("http://h", ""),
         ("http://h", f"{KEY}é"),
         ("http://h", f"{KEY}\n"),

@@ -35,6 +35,7 @@ from embed_index.pipeline.embedding_client import (
 )
 from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.process_group import living_members
+from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 
@@ -96,7 +97,8 @@ def test_the_server_says_what_it_serves(sglang_server: RunningServer, sample_mod
     access = sglang_server.access
 
     assert access.width == SAMPLE_WIDTH
-    assert access.server_cuts
+    assert access.dialect == ServerDialect(cuts=True, takes_base64=True, counts_tokens=True)
+    assert access.dtype == "float32"
     assert access.max_input_tokens is not None
     assert access.max_input_tokens >= MAX_TOKENS
     assert str(sample_model) in access.models

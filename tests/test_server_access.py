@@ -1,7 +1,7 @@
 """Servers that somebody else runs: what is asked of them, and what their failures are called."""
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -16,18 +16,21 @@ from misbehaving_server import (
     embeds,
     misbehaving_server,
     reply,
+    says,
     vector_of,
 )
 from pydantic import SecretStr
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess, check_access, same_model
+from embed_index.pipeline.server_access import ServerAccess, check_access
+from embed_index.pipeline.server_description import same_model
+from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 SGLANG = {
     "/model_info": {"model_path": "/models/Qwen3-Embedding-4B"},
     "/v1/models": {"data": [{"id": "qwen", "root": "/models/x", "max_model_len": 32_776}]},
-    "/server_info": {"version": "0.5.23", "api_key": KEY},
+    "/server_info": {"version": "0.5.23", "dtype": "bfloat16", "max_total_num_tokens": 65_536},
 }
 
 
@@ -50,23 +53,34 @@ async def access(
     key: str = KEY,
     dimension: int | None = 4,
     expected_model: str | None = None,
+    max_tokens: int | None = None,
+    first: Sequence[Behaviour] = (),
+    waits: list[float] | None = None,
 ) -> ServerAccess:
-    async with misbehaving_server(always=behaviour) as server:
+    async def sleep(seconds: float) -> None:
+        if waits is not None:
+            waits.append(seconds)
+
+    async with misbehaving_server(*first, always=behaviour) as server:
         return await check_access(
             EmbeddingEndpoint.from_settings(server.url, key=SecretStr(key), model="m"),
             dimension=dimension,
             expected_model=expected_model,
-            answer_seconds=0.5,
+            max_tokens=max_tokens,
+            answer_seconds=0.5 if behaviour is hangs else 20,
+            sleep=sleep,
         )
 
 
-async def test_a_stock_sglang_server_lacks_nothing() -> None:
+async def test_an_sglang_server_that_cuts_lacks_nothing() -> None:
     assert await access(asks_for_the_key(SGLANG)) == ServerAccess(
         models=("/models/Qwen3-Embedding-4B", "qwen", "/models/x"),
+        served_name="qwen",
         width=WIDTH,
-        server_cuts=True,
+        dialect=ServerDialect(cuts=True, takes_base64=True, counts_tokens=True),
         max_input_tokens=32_775,
         engine="sglang 0.5.23",
+        dtype="bfloat16",
         missing=(),
     )
 
@@ -78,9 +92,102 @@ async def test_a_server_that_only_embeds_is_usable_and_says_what_it_lacks() -> N
     found = await access(asks_for_the_key({}, embedding=uncut), expected_model="any")
 
     assert found.models == ()
-    assert not found.server_cuts
-    assert found.engine == "unknown"
-    assert len(found.missing) == 4
+    assert found.served_name == "m"
+    assert found.dialect == ServerDialect(cuts=False, takes_base64=True, counts_tokens=False)
+    assert (found.engine, found.dtype) == ("unknown", "unknown")
+    assert len(found.missing) == 5
+
+
+def numbers_only(request: Request) -> Answer:
+    if {"encoding_format", "dimensions"} & request.body.keys():
+        return Answer(status=422, body=b'{"detail":[{"msg":"extra fields not permitted"}]}')
+    return reply([vector_of(ids) for ids in request.body["input"]])
+
+
+async def test_a_server_that_refuses_base64_and_dimensions_is_usable() -> None:
+    found = await access(asks_for_the_key({}, embedding=numbers_only))
+
+    assert found.dialect == ServerDialect(cuts=False, takes_base64=False, counts_tokens=False)
+
+
+def cuts_another_way(request: Request) -> Answer:
+    width = request.body.get("dimensions", WIDTH)
+    return reply([vector_of(ids)[-width:] for ids in request.body["input"]])
+
+
+async def test_a_server_that_cuts_in_its_own_way_is_not_asked_to() -> None:
+    found = await access(asks_for_the_key({}, embedding=cuts_another_way))
+
+    assert not found.dialect.cuts
+
+
+def texts_only(request: Request) -> Answer:
+    if all(isinstance(text, str) for text in request.body["input"]):
+        return reply([vector_of([1])])
+    return Answer(status=400, body=b'{"error":{"message":"invalid input type"}}')
+
+
+async def test_a_server_that_takes_no_token_ids_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigurationError, match="embeds texts and refuses token ids") as error:
+        await access(asks_for_the_key({}, embedding=texts_only))
+    assert "SGLang, vLLM" in error.value.remedy
+
+
+def adds_a_token(request: Request) -> Answer:
+    return reply([vector_of([1])], num_tokens=2)
+
+
+async def test_a_server_that_adds_tokens_to_token_ids_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="adds tokens of its own"):
+        await access(asks_for_the_key({}, embedding=adds_a_token))
+
+
+MANY = {"/v1/models": {"data": [{"id": "bge-m3"}, {"id": "qwen3-4b", "root": "/m/Qwen3-4B"}]}}
+
+
+async def test_of_several_models_the_jobs_own_is_asked_for() -> None:
+    def serves(request: Request) -> Answer:
+        served = request.body["model"] == "qwen3-4b"
+        return embeds(request) if served else Answer(status=404)
+
+    found = await access(asks_for_the_key(MANY, embedding=serves), expected_model="Qwen/Qwen3-4B")
+
+    assert found.served_name == "qwen3-4b"
+
+
+async def test_a_model_that_none_of_the_listed_is_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="serves bge-m3, qwen3-4b, /m/Qwen3-4B, and"):
+        await access(asks_for_the_key(MANY), expected_model="Qwen/Qwen3-Embedding-8B")
+
+
+@pytest.mark.parametrize(
+    ("describes", "longest"),
+    [
+        (SGLANG | {"/server_info": {"version": "0.5.23", "max_total_num_tokens": 4096}}, 4095),
+        (SGLANG, 32_775),
+        ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "vllm"}]}}, 512),
+        ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "sglang"}]}}, 511),
+    ],
+)
+async def test_inputs_that_a_server_would_refuse_or_hang_on_are_refused_beforehand(
+    describes: dict[str, Any], longest: int
+) -> None:
+    found = await access(asks_for_the_key(describes), max_tokens=longest)
+
+    assert found.max_input_tokens == longest
+    with pytest.raises(ConfigurationError, match=f"at most {longest:,} tokens"):
+        await access(asks_for_the_key(describes), max_tokens=longest + 1)
+
+
+async def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    waits: list[float] = []
+    busy = [says(429, Retry_After="7"), says(503)]
+
+    found = await access(asks_for_the_key(SGLANG), first=busy, waits=waits)
+
+    assert found.width == WIDTH
+    assert waits[0] == 7
+    assert len(waits) == 2
 
 
 def open_to_all(request: Request) -> Answer:
@@ -91,8 +198,27 @@ def open_to_any_key(request: Request) -> Answer:
     return embeds(request) if "authorization" in request.headers else Answer(status=401)
 
 
+HTML = (("Content-Type", "text/html"),)
+
+
 def somebody_else(request: Request) -> Answer:
-    return Answer(status=404, body=b"<html>")
+    return Answer(status=404, body=b"<html>no such page</html>", headers=HTML)
+
+
+def login_page(request: Request) -> Answer:
+    return Answer(body=b"<html>please log in</html>", headers=HTML)
+
+
+def bad_gateway(request: Request) -> Answer:
+    return Answer(status=502, body=b"<html>nginx</html>", headers=HTML)
+
+
+def redirects(request: Request) -> Answer:
+    return Answer(status=301, headers=(("Location", "https://user:pw@gpu-host/v1/embeddings?t=1"),))
+
+
+def knows_the_key_and_forbids(request: Request) -> Answer:
+    return Answer(status=403, body=b'{"error":"Forbidden"}')
 
 
 def fails(request: Request) -> Answer:
@@ -112,7 +238,13 @@ def hangs(request: Request) -> Hang:
     [
         (open_to_all, "answers requests without a key"),
         (open_to_any_key, "answers requests with a wrong key"),
-        (somebody_else, "status 404"),
+        (somebody_else, r"no /v1/embeddings at .* \(status 404: an HTML page\)"),
+        (login_page, "answers with an HTML page instead of vectors"),
+        (bad_gateway, "status 502 to a request without a key, where 401 was due: an HTML page"),
+        (redirects, r"redirects to https://gpu-host/v1/embeddings \(status 301\)"),
+        (says(429), "status 429 to a request without a key, .*again and again: no"),
+        (knows_the_key_and_forbids, r"forbids what the key asks for \(status 403: Forbidden\)"),
+        (asks_for_the_key({}, embedding=somebody_else), "no /v1/embeddings at"),
         (asks_for_the_key({}, embedding=fails), "status 400 .*: bad input for <redacted>"),
         (asks_for_the_key({}, embedding=not_embeddings), "answers wrongly"),
         (hangs, "does not answer in time"),
@@ -147,11 +279,6 @@ async def check(url: str) -> ServerAccess:
     )
 
 
-async def plain_as_tls() -> None:
-    async with misbehaving_server() as server:
-        await check(server.url.replace("http:", "https:"))
-
-
 async def closed_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -165,8 +292,7 @@ async def unknown_name() -> None:
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        (plain_as_tls, "does not speak TLS"),
-        (closed_port, "cannot be reached"),
+        (closed_port, "the connection is refused"),
         (unknown_name, r"host name in .* is not known"),
     ],
 )

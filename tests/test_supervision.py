@@ -11,6 +11,7 @@ from supervised import DIMENSION, QUICK, supervised, supervision
 
 from embed_index.pipeline.batch_isolation import Embedder, IsolatedBatch, embed_or_isolate
 from embed_index.pipeline.embedder_pool import EmbedderPool
+from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.supervision import RestartPolicy
 from embed_index.pipeline.trials import Suspects
 from embed_index.pipeline.vectors import normalise
@@ -190,7 +191,7 @@ async def test_a_restarted_server_with_other_vectors_ends_the_run() -> None:
     launch = Nursery(lambda: FragileServer(dies=any_of(POISON)))
     num_proofs = 0
 
-    async def prove(embedder: Embedder) -> None:
+    async def prove(embedder: Embedder, access: ServerAccess) -> None:
         nonlocal num_proofs
         await embedder.embed([np.array([1], dtype=np.int32)], dimension=DIMENSION)
         num_proofs += 1
@@ -207,7 +208,7 @@ async def test_a_restarted_server_with_other_vectors_ends_the_run() -> None:
 async def test_a_server_that_dies_of_its_proof_counts_as_dead() -> None:
     launch = Nursery(FragileServer, lambda: FragileServer(dies=any_of(1)))
 
-    async def prove(embedder: Embedder) -> None:
+    async def prove(embedder: Embedder, access: ServerAccess) -> None:
         await embedder.embed([np.array([1], dtype=np.int32)], dimension=DIMENSION)
 
     async with supervised(launch, supervision(prove=prove)) as embedder:
