@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import httpx
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import check_access, unreachable
+from embed_index.pipeline.connection_failures import unreachable
+from embed_index.pipeline.server_access import check_access
 from embed_index.pipeline.server_gate import OPEN_PATHS
 from embed_index.pipeline.server_routes import REALTIME_PATH, Route, list_routes
 
@@ -81,7 +82,7 @@ async def audit_access(endpoint: EmbeddingEndpoint) -> AccessAudit:
             attempts += [intruder.try_upgrade(), intruder.try_disguise()]
             found = await asyncio.gather(*attempts)
         except httpx.TransportError as error:
-            raise unreachable(endpoint.url, error=error) from error
+            raise unreachable(endpoint, error=error) from error
     return AccessAudit(
         url=endpoint.url,
         engine=access.engine,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
-from pymilvus import MilvusClient
 
 from embed_index.pipeline.milvus_address import MilvusAddress, explain_unreachable
 from embed_index.pipeline.milvus_retry import (
@@ -19,6 +18,7 @@ from embed_index.pipeline.milvus_retry import (
     judge,
     rpc_status,
 )
+from embed_index.pipeline.milvus_sdk import MilvusClient
 from embed_index.schemas.errors import EmbedIndexError, StoreError
 
 if TYPE_CHECKING:

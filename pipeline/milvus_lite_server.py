@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from milvus_lite import DataDirLockedError, MilvusLite
-from milvus_lite.adapter.grpc.servicer import MilvusServicer
-from pymilvus.grpc_gen import milvus_pb2_grpc
 
 from embed_index.pipeline.disk_errors import explain_disk
 from embed_index.pipeline.milvus_lite_writes import DurableWrites
+from embed_index.pipeline.milvus_sdk import (
+    DataDirLockedError,
+    MilvusLite,
+    MilvusServicer,
+    milvus_pb2_grpc,
+)
 from embed_index.schemas.errors import StoreError
 
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from embed_index.pipeline.milvus_retry import EMBEDDED_WRITE_FAILED
+from embed_index.pipeline.milvus_sdk import common_pb2, milvus_pb2
 
 _REPLIES: Mapping[str, Callable[..., Any]] = {
     "/milvus.proto.milvus.MilvusService/Upsert": milvus_pb2.MutationResult,

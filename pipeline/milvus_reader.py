@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from pymilvus import MilvusClient
 
 from embed_index.pipeline.milvus_connection import MilvusConnection
 from embed_index.pipeline.milvus_filters import (
@@ -22,6 +21,7 @@ from embed_index.pipeline.milvus_rows import (
     read_chunk,
     read_key,
 )
+from embed_index.pipeline.milvus_sdk import MilvusClient
 from embed_index.pipeline.milvus_versions import CollectionVersions, alias_of, load_collection
 from embed_index.pipeline.stored_chunks import ChunkKey, SearchHit, StoredChunk
 from embed_index.schemas.errors import ConfigurationError

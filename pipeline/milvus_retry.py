@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
-from pymilvus.exceptions import MilvusException
 
+from embed_index.pipeline.milvus_sdk import MilvusException
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
 
 T = TypeVar("T")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from pymilvus import CollectionSchema, DataType, FieldSchema
 
 from embed_index.pipeline.milvus_rows import (
     MAX_CHUNK_ID_BYTES,
@@ -17,6 +16,7 @@ from embed_index.pipeline.milvus_rows import (
     MAX_SOURCE_BYTES,
     MAX_TEXT_BYTES,
 )
+from embed_index.pipeline.milvus_sdk import CollectionSchema, DataType, FieldSchema
 from embed_index.schemas.columns import (
     MAX_CARRIED_TEXT_BYTES,
     RESERVED_COLUMNS,

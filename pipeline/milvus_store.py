@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pymilvus import MilvusClient
-
 from embed_index.pipeline.milvus_address import parse_address
 from embed_index.pipeline.milvus_connection import MilvusConnection
 from embed_index.pipeline.milvus_filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
@@ -21,6 +19,7 @@ from embed_index.pipeline.milvus_rows import (
     check_batch,
     pack_requests,
 )
+from embed_index.pipeline.milvus_sdk import MilvusClient
 from embed_index.pipeline.milvus_versions import CollectionVersions, load_collection
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.records import EmbeddedBatch

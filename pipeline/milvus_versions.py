@@ -9,9 +9,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from pymilvus import MilvusClient
-from pymilvus.exceptions import MilvusException
-
 from embed_index.pipeline.milvus_connection import MilvusConnection
 from embed_index.pipeline.milvus_retry import (
     ALIAS_NOT_FOUND,
@@ -25,6 +22,7 @@ from embed_index.pipeline.milvus_schema import (
     read_contract,
     read_layout,
 )
+from embed_index.pipeline.milvus_sdk import MilvusClient, MilvusException
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError

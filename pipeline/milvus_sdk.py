@@ -1,0 +1,49 @@
+"""pymilvus and Milvus Lite, imported so that they read no settings of their own.
+
+On import pymilvus loads the nearest `.env` into the environment, which is no library's to change,
+and parses MILVUS_URI; it fails where that is the path of an embedded Milvus. All modules import its
+names from here, and those of Milvus Lite, which imports it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_READ_ON_IMPORT = ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION")
+_NO_DOTENV = "PYTHON_DOTENV_DISABLED"
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    hidden = {name: os.environ.pop(name) for name in _READ_ON_IMPORT if name in os.environ}
+    before = os.environ.get(_NO_DOTENV)
+    os.environ[_NO_DOTENV] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_NO_DOTENV]
+        if before is not None:
+            os.environ[_NO_DOTENV] = before
+        os.environ.update(hidden)
+
+
+with _without_settings():
+    from milvus_lite import DataDirLockedError, MilvusLite
+    from milvus_lite.adapter.grpc.servicer import MilvusServicer
+    from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
+    from pymilvus.exceptions import MilvusException
+    from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
+
+__all__ = [
+    "CollectionSchema",
+    "DataDirLockedError",
+    "DataType",
+    "FieldSchema",
+    "MilvusClient",
+    "MilvusException",
+    "MilvusLite",
+    "MilvusServicer",
+    "common_pb2",
+    "milvus_pb2",
+    "milvus_pb2_grpc",
+]

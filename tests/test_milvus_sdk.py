@@ -1,0 +1,40 @@
+"""pymilvus reads the environment on import; what users may put there must not trip it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SHOW_ENVIRONMENT = """
+import json, os
+import embed_index.pipeline.milvus_store
+print(json.dumps({name: os.environ.get(name) for name in ("MILVUS_URI", "FROM_DOTENV")}))
+"""
+
+
+def python(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"MILVUS_URI": "here.db"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_address_in_the_environment_may_be_a_path(tmp_path: Path) -> None:
+    done = python("-m", "embed_index.jobs.main", "describe", "docs", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "there is no collection 'docs'" in done.stderr
+    assert (tmp_path / "here.db").exists()
+
+
+def test_importing_the_adapters_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FROM_DOTENV=1\n")
+
+    # Without a file of its own, as in a notebook, python-dotenv looks in the working folder.
+    done = python("-c", SHOW_ENVIRONMENT, folder=tmp_path)
+
+    assert done.stdout == '{"MILVUS_URI": "here.db", "FROM_DOTENV": null}\n'
