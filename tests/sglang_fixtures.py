@@ -67,7 +67,7 @@ def stock_server(model: Path, *flags: str, log: Path) -> Iterator[tuple[str, str
     Yields:
         Address and key.
     """
-    port, key = free_port(), secrets.token_urlsafe()
+    port, key = free_port(), secrets.token_hex()
     command = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model)]
     command += ["--device", "cpu", "--is-embedding", "--host", "127.0.0.1", "--port", str(port)]
     # Without a bound the pool takes half of the machine's memory.

@@ -1,5 +1,8 @@
 """Whole runs on embedding servers that somebody else runs."""
 
+import json
+import shutil
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from hash_embedding_server import WIDTH, HashEmbeddingServer, vector_of
 from job_fixtures import JobFolder, hashes_of
-from sglang_fixtures import stock_server
+from sglang_fixtures import RunningServer, stock_server
 
 from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.tokenizing import ModelTokenizer
@@ -76,3 +79,49 @@ def test_a_stock_sglang_server_is_used_and_its_limits_are_kept(
     assert "chars" in hits.stdout
     assert "inputs of at most 4,095 tokens, and this job needs 4,096" in too_long.stderr
     assert "refuses the key (status 401: Unauthorized)" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_another_precision_passes_and_one_changed_weight_is_refused(
+    lite_job: JobFolder, sglang_server: RunningServer, sample_model: Path, tmp_path: Path
+) -> None:
+    key = sglang_server.server.key.get_secret_value()
+    in_float32 = {"EMBEDDING_API_BASE": sglang_server.server.url, "EMBEDDING_API_KEY": key}
+    changed_model = tmp_path / "changed" / sample_model.name
+    shutil.copytree(sample_model, changed_model)
+    grow_first_value(changed_model / "model.safetensors", by=1.5)
+    lite_job.write(DOCUMENTS)
+    lite_job.run(environment=in_float32)
+
+    # As configured, SGLang takes the checkpoint's bfloat16.
+    lite_job.write({**DOCUMENTS, "bf16": "Embedded in bfloat16."})
+    with stock_server(sample_model, log=tmp_path / "bf16.log") as (url, key):
+        lite_job.run(environment={"EMBEDDING_API_BASE": url, "EMBEDDING_API_KEY": key})
+    lite_job.write({**DOCUMENTS, "changed": "Embedded by another model."})
+    with stock_server(changed_model, "--dtype", "float32", log=tmp_path / "changed.log") as (
+        url,
+        key,
+    ):
+        refused = lite_job.run(
+            environment={"EMBEDDING_API_BASE": url, "EMBEDDING_API_KEY": key}, expect=2
+        )
+
+    assert "bf16" in lite_job.doc_hashes("v1")
+    assert "changed" not in lite_job.doc_hashes("v1")
+    assert "gives the canary texts other vectors" in refused.stderr
+    assert "Precision: float32 as recorded." in refused.stderr
+    assert "--rebuild" in refused.stderr
+
+
+def grow_first_value(weights: Path, *, by: float) -> None:
+    """Change one number of the value projection, stored as bfloat16."""
+    content = bytearray(weights.read_bytes())
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:header_end])
+    start = header["model.layers.0.self_attn.v_proj.weight"]["data_offsets"][0]
+    place = slice(header_end + start, header_end + start + 2)
+    (value,) = struct.unpack("<f", b"\0\0" + content[place])
+    assert value
+    content[place] = struct.pack("<f", value * by)[2:]
+    weights.write_bytes(content)
