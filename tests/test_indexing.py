@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from embed_index.pipeline.chunking import TextSplitter
@@ -12,11 +13,12 @@ from embed_index.pipeline.dead_letters import DeadLetterFile
 from embed_index.pipeline.ids import text_hash
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.parquet_source import RowBatch
+from embed_index.pipeline.row_batch import RowBatch
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.text_column import TextColumn
 from embed_index.pipeline.tokenizing import ModelTokenizer
 from embed_index.schemas.errors import StoreError
-from embed_index.schemas.records import Document, EmbeddedBatch, SourceRow, TokenIds, Vectors
+from embed_index.schemas.records import EmbeddedBatch, TokenIds, Vectors
 
 DIMENSION = 32
 
@@ -25,19 +27,22 @@ class EndlessSource:
     """Documents that fill a batch, and then nothing that needs work, without an end."""
 
     def read(self) -> Iterator[RowBatch]:
-        yield RowBatch(tuple(map(document, range(10))), ())
+        yield rows(range(10))
         while True:
-            yield RowBatch((), ())
+            yield rows(range(0))
 
 
-def document(number: int) -> Document:
-    text = f"Document {number} speaks of pumps, printers and coffee machines."
-    return Document(
-        doc_id=f"d{number}",
-        text=text,
-        carried=(),
-        source=SourceRow(path="a.parquet", row_group=0, row=number),
-        doc_hash=text_hash(text),
+def rows(numbers: range) -> RowBatch:
+    texts = [f"Document {n} speaks of pumps, printers and coffee machines." for n in numbers]
+    return RowBatch(
+        path="a.parquet",
+        row_group=0,
+        rows=numbers,
+        doc_ids=[f"d{n}" for n in numbers],
+        texts=TextColumn(pa.array(texts, pa.string())),
+        carried=[() for _ in numbers],
+        doc_hashes=[text_hash(text) for text in texts],
+        dead_letters=(),
     )
 
 

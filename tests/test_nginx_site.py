@@ -223,7 +223,7 @@ def test_a_job_accepts_the_server_behind_nginx(
 
     access = asyncio.run(check_access(endpoint, dimension=64))
 
-    assert (access.width, access.server_cuts) == (SAMPLE_WIDTH, True)
+    assert (access.width, access.dialect.cuts) == (SAMPLE_WIDTH, True)
 
 
 def test_nginx_waits_longer_than_a_client_does(tmp_path: Path) -> None:
