@@ -13,7 +13,7 @@ from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.model_files import ModelFiles
 from embed_index.pipeline.server_access import ServerAccess, check_access
-from embed_index.pipeline.server_life import Patience
+from embed_index.pipeline.server_life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.trials import Suspects
 
@@ -64,10 +64,7 @@ async def managed_service(
         dimension=request.dimension,
         connect=lambda server, access: _client(server.endpoint, request=request, access=access),
         prove=request.prove,
-        patience=Patience(
-            answer_seconds=request.answer_seconds,
-            min_tokens_per_second=request.min_tokens_per_second,
-        ),
+        patience=_patience(request),
         tell=request.tell,
         suspects=Suspects(),
     )
@@ -88,11 +85,12 @@ async def external_service(
     """Check servers that somebody else runs.
 
     Raises:
-        ServerError: One does not answer, refuses the key, or answers without one.
+        ServerError: One does not answer, refuses the key, or answers without one. Later, `embed`
+            raises it when one with work to do falls silent.
         ConfigurationError: One serves another model or narrower vectors.
     """
     async with AsyncExitStack() as stack:
-        clients: list[EmbeddingClient] = []
+        lives: list[ServerLife] = []
         accesses: list[ServerAccess] = []
         for url in urls:
             endpoint = EmbeddingEndpoint.from_settings(url, key=key, model=request.model.location)
@@ -104,11 +102,21 @@ async def external_service(
             )
             endpoint = replace(endpoint, model=access.served_name)
             _tell_weaknesses(endpoint, access=access, tell=request.tell)
-            client = _client(endpoint, request=request, access=access)
-            clients.append(await stack.enter_async_context(client))
+            client = await stack.enter_async_context(
+                _client(endpoint, request=request, access=access)
+            )
+            life = ServerLife(OutOfSight(), client, patience=_patience(request))
+            lives.append(await stack.enter_async_context(life))
             accesses.append(access)
-            await request.prove(client, access)
-        yield EmbeddingService(embedder=EmbedderPool(clients), access=accesses[0])
+            await request.prove(life, access)
+        yield EmbeddingService(embedder=EmbedderPool(lives), access=accesses[0])
+
+
+def _patience(request: EmbeddingRequest) -> Patience:
+    return Patience(
+        answer_seconds=request.answer_seconds,
+        min_tokens_per_second=request.min_tokens_per_second,
+    )
 
 
 def _client(

@@ -17,7 +17,17 @@ from embed_index.schemas.records import TokenIds, Vectors
 _POLL_SECONDS = 0.1
 
 
-class ServerProcess(Protocol):
+class Watched(Protocol):
+    """What can be seen of a server's process."""
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+
+    async def watch(self) -> Never:
+        """Wait until it ends, and raise ServerError."""
+
+
+class ServerProcess(Watched, Protocol):
     """What supervision needs of a managed server."""
 
     endpoint: EmbeddingEndpoint
@@ -27,12 +37,6 @@ class ServerProcess(Protocol):
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
         """Wait until it embeds; on failure or cancellation it is ended."""
-
-    def is_alive(self) -> bool:
-        """Tell whether it runs."""
-
-    async def watch(self) -> Never:
-        """Wait until it ends, and raise ServerError."""
 
     def kill(self) -> None:
         """End all of it at once."""
@@ -51,10 +55,23 @@ class Patience:
     """The largest request in flight may take that much longer."""
 
 
+class OutOfSight:
+    """The process of a server that somebody else runs: only its answers tell of it."""
+
+    def is_alive(self) -> bool:
+        """Assume that it runs."""
+        return True
+
+    async def watch(self) -> Never:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
 class ServerLife:
     """Embeds until the server's end, and then fails every request at once."""
 
-    def __init__(self, server: ServerProcess, client: Embedder, *, patience: Patience) -> None:
+    def __init__(self, server: Watched, client: Embedder, *, patience: Patience) -> None:
         self._server = server
         self._client = client
         self._patience = patience
