@@ -209,6 +209,17 @@ class DocumentLedger:
             for row in rows[unseen].tolist():
                 yield from map(LedgerEntry._make, self._select("documents d WHERE d.id = ?", row))
 
+    def is_flushed(self) -> bool:
+        """Say whether no document was begun or forgotten since `mark_flushed`."""
+        sql = "SELECT is_flushed FROM versions WHERE id = ?"
+        return bool(self.file.query(sql, (self.version_id,))[0][0])
+
+    def mark_flushed(self) -> None:
+        """Record that Milvus has put all that was written into its own storage."""
+        with self.file.transaction() as connection:
+            sql = "UPDATE versions SET is_flushed = 1 WHERE id = ?"
+            connection.execute(sql, (self.version_id,))
+
     def counts(self) -> LedgerCounts:
         """Count documents and chunks."""
         ((num_documents, num_committed, num_chunks),) = self.file.query(
@@ -267,6 +278,8 @@ class DocumentLedger:
             raise KeyError(f"documents that are not registered: {unknown[:3]}")
         touched: RowIds = np.array(rows, dtype=np.int64)
         drop_touched_stretches(connection, version_id=self.version_id, rows=touched)
+        sql = "UPDATE versions SET is_flushed = 0 WHERE id = ? AND is_flushed = 1"
+        connection.execute(sql, (self.version_id,))
         return rows
 
     def _select(self, origin: str, *parameters: str | int) -> list[tuple[Any, ...]]:

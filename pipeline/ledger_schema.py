@@ -96,6 +96,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _DEAD_LETTERS,
     ),
     ("ALTER TABLE versions ADD COLUMN first_live_at TEXT",),
+    ("ALTER TABLE versions ADD COLUMN is_flushed INTEGER NOT NULL DEFAULT 0",),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""
 

@@ -68,7 +68,9 @@ def settle(
             )
         else:
             tally.num_missing = count_missing(indexing.corpus_pass)
-    store.flush(target.name)
+    if not documents.is_flushed():
+        store.flush(target.name)
+        documents.mark_flushed()
     if not indexing.is_complete:
         return
     indexing.corpus_pass.seal()

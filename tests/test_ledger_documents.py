@@ -1,5 +1,5 @@
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -128,6 +128,36 @@ def test_a_refresh_that_was_not_begun_is_refused(documents: DocumentLedger) -> N
 
     with pytest.raises(ValueError, match="begin_refresh"):
         documents.commit_refresh([Refreshed("a", text_hash("new"), "g")], run=2)
+
+
+def test_nothing_is_flushed_before_it_was_said(documents: DocumentLedger) -> None:
+    before = documents.is_flushed()
+    write(documents, committed("a"))
+    documents.mark_flushed()
+
+    documents.register(["b"])
+
+    assert (before, documents.is_flushed()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda documents: documents.begin([("a", 1)]),
+        lambda documents: documents.begin_refresh(["a"]),
+        lambda documents: documents.forget(["a"]),
+    ],
+    ids=["begun", "refreshed", "forgotten"],
+)
+def test_a_touched_document_calls_for_a_flush(
+    documents: DocumentLedger, touch: Callable[[DocumentLedger], None]
+) -> None:
+    write(documents, committed("a"))
+    documents.mark_flushed()
+
+    touch(documents)
+
+    assert not documents.is_flushed()
 
 
 def test_a_row_id_never_returns(documents: DocumentLedger) -> None:
