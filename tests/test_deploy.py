@@ -223,7 +223,7 @@ def test_cron_table_runs_silently_by_what_it_holds_and_mails_the_reason_of_a_fai
     assert lite_job.history()[0]["num_new"] == 2
     assert (lite_job.state / f"{lite_job.collection}.prom").is_file()
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr.startswith("error: input: ")
+    assert bad.stderr.startswith(f"error: {lite_job.collection}: input: ")
     assert "a.parquet is not a readable Parquet file" in bad.stderr.splitlines()[0]
 
 
