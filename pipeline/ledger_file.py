@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from embed_index.pipeline.disk_errors import explain_disk
 from embed_index.pipeline.ledger_schema import REBUILD_REMEDY, migrate
@@ -66,17 +65,6 @@ class LedgerFile:
         """Close the connection; closing twice does nothing."""
         with self._lock:
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a SELECT, as tuples."""

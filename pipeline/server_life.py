@@ -98,11 +98,6 @@ class ServerLife:
             await asyncio.gather(self._watching, return_exceptions=True)
         self._end(self._failure)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the server cannot be used any more."""
-        return self._over.is_set()
-
     async def wait_until_over(self) -> ServerError:
         """Return why the server cannot be used any more."""
         await self._over.wait()
