@@ -70,6 +70,8 @@ class MilvusConnection:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self.address = address
         self.embedded = address.embedded_path is not None
+        # Milvus Lite's graph loses rows where many are alike, and is not faster than a full scan.
+        self.vector_index = "FLAT" if self.embedded else "AUTOINDEX"
         self.call_seconds = call_seconds
         self._token = token
         self._database = database

@@ -282,6 +282,8 @@ class CollectionReader:
         return self._connection.call(
             action,
             doing=doing,
-            load=lambda client: load_collection(client, version),
+            load=lambda client: load_collection(
+                client, version, vector_index=self._connection.vector_index
+            ),
             policy=policy,
         )

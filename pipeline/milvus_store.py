@@ -161,7 +161,11 @@ class MilvusStore:
         doing: str,
     ) -> T:
         return self._connection.call(
-            action, doing=doing, load=lambda client: load_collection(client, version)
+            action,
+            doing=doing,
+            load=lambda client: load_collection(
+                client, version, vector_index=self._connection.vector_index
+            ),
         )
 
 

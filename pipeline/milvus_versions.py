@@ -242,7 +242,9 @@ class CollectionVersions:
     def load(self, version: str) -> None:
         """Make sure that a version has its indexes and is in memory."""
         self._connection.call(
-            lambda client: load_collection(client, version),
+            lambda client: load_collection(
+                client, version, vector_index=self._connection.vector_index
+            ),
             doing=f"loading collection {version!r}",
         )
 
@@ -276,11 +278,11 @@ def version_number(version: str) -> int:
     return int(match["number"])
 
 
-def load_collection(client: MilvusClient, collection: str) -> None:
+def load_collection(client: MilvusClient, collection: str, *, vector_index: str) -> None:
     """Create the indexes that are missing, as after a crash, and load."""
     indexed = client.list_indexes(collection, timeout=_METADATA_SECONDS)
     if "embedding" not in indexed:
-        _create_index(client, collection, "embedding", "AUTOINDEX", metric_type="COSINE")
+        _create_index(client, collection, "embedding", vector_index, metric_type="COSINE")
     if "doc_id" not in indexed:
         _create_text_index(client, collection, "doc_id")
     client.load_collection(collection, timeout=_LOAD_SECONDS)
