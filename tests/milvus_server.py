@@ -177,6 +177,11 @@ class MilvusServer:
     def freeze(self) -> None:
         """Stop the server in its tracks; connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        # On a busy machine its threads go on until each was told.
+        assert self._process is not None
+        threads = Path(f"/proc/{self._process.pid}/task")
+        while not all(_is_stopped(thread) for thread in threads.iterdir()):
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
@@ -281,3 +286,8 @@ def _free_ports(count: int) -> list[int]:
                 probe.bind(("", candidate))
                 ports.append(candidate)
         return ports
+
+
+def _is_stopped(thread: Path) -> bool:
+    """Tell whether a thread stands still; the state follows the name in parentheses."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
