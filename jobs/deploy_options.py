@@ -1,17 +1,13 @@
 """What the `deploy` commands share: their options, and the settings they print."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from embed_index.jobs.deployment import Deployment, installed_program
 from embed_index.jobs.settings_loading import load_settings
 from embed_index.schemas.settings import JobSettings
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class Matching(click.ParamType[str]):
@@ -35,49 +31,31 @@ HOST = Matching("host name", pattern=r"[A-Za-z0-9.-]+", example="embeddings.exam
 MAIL = Matching("mail address", pattern=r"[A-Za-z0-9._+-]+(@[A-Za-z0-9.-]+)?", example="root")
 
 
-def job_option(command: Decorated) -> Decorated:
-    """Take the job file that the text is made of."""
-    return click.option(
-        "--job",
-        "job_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="JOB.toml",
-        required=True,
-        help="The job file that the settings come from.",
-    )(command)
-
-
-def user_option(command: Decorated) -> Decorated:
-    """Take the user that it runs as."""
-    return click.option(
-        "--user",
-        type=_USER,
-        default="embed-index",
-        show_default=True,
-        help="User that it runs as.",
-    )(command)
-
-
-def at_option(command: Decorated) -> Decorated:
-    """Take the time of the nightly run."""
-    return click.option(
-        "--at",
-        type=_TIME,
-        metavar="HH:MM",
-        default="02:30",
-        show_default=True,
-        help="When the nightly run starts, in the host's time zone.",
-    )(command)
-
-
-def port_option(command: Decorated) -> Decorated:
-    """Take the server's port."""
-    return click.option(
-        "--server-port",
-        type=click.IntRange(1, 65_535),
-        metavar="N",
-        help="Loopback port of the server.  [default: the job's, or 30000]",
-    )(command)
+job_option = click.option(
+    "--job",
+    "job_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JOB.toml",
+    required=True,
+    help="The job file that the settings come from.",
+)
+user_option = click.option(
+    "--user", type=_USER, default="embed-index", show_default=True, help="User that it runs as."
+)
+at_option = click.option(
+    "--at",
+    type=_TIME,
+    metavar="HH:MM",
+    default="02:30",
+    show_default=True,
+    help="When the nightly run starts, in the host's time zone.",
+)
+port_option = click.option(
+    "--server-port",
+    type=click.IntRange(1, 65_535),
+    metavar="N",
+    help="Loopback port of the server.  [default: the job's, or 30000]",
+)
 
 
 def load_deployment(

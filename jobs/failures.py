@@ -91,7 +91,9 @@ def report(error: BaseException, invocation: Invocation) -> int:
         text = _json_line(cause, invocation, message=message, remedy=remedy, code=code, trace=trace)
     else:
         # A mail's reader sees the first line, and perhaps no other.
-        notes = [note for one in {error, cause} for note in getattr(one, "__notes__", ())]
+        notes = [
+            note for one in dict.fromkeys((error, cause)) for note in getattr(one, "__notes__", ())
+        ]
         about = f"{invocation.collection}: " if invocation.collection else ""
         parts = (f"error: {about}{message}", remedy, *notes, trace.rstrip())
         text = "\n".join(part for part in parts if part)

@@ -106,6 +106,7 @@ def _check_running_server(settings: JobSettings, url: str, key_file: Path | None
             endpoint,
             expected_model=settings.model,
             dimension=settings.dimension,
+            max_tokens=settings.max_tokens,
             answer_seconds=_ANSWER_SECONDS,
         )
     )

@@ -5,11 +5,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import grpc
 
 from embed_index.pipeline.milvus_address import MilvusAddress, explain_unreachable
+from embed_index.pipeline.milvus_lite_server import LiteServer
 from embed_index.pipeline.milvus_retry import (
     RetryPolicy,
     Verdict,
@@ -20,9 +21,6 @@ from embed_index.pipeline.milvus_retry import (
 )
 from embed_index.pipeline.milvus_sdk import MilvusClient
 from embed_index.schemas.errors import EmbedIndexError, StoreError
-
-if TYPE_CHECKING:
-    from embed_index.pipeline.milvus_lite_server import LiteServer
 
 T = TypeVar("T")
 
@@ -79,7 +77,7 @@ class MilvusConnection:
         self._policy = policy
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._lite = None if address.embedded_path is None else _open_lite(address.embedded_path)
+        self._lite = None if address.embedded_path is None else LiteServer(address.embedded_path)
         try:
             self._shared = self._connect_first(connect_seconds)
         except BaseException:
@@ -232,10 +230,3 @@ class MilvusConnection:
             shared.retired = True
         if idle:
             shared.client.close()
-
-
-def _open_lite(path: Path) -> "LiteServer":
-    # Imported here because it brings an index library that a run against a server does not need.
-    from embed_index.pipeline.milvus_lite_server import LiteServer
-
-    return LiteServer(path)

@@ -13,12 +13,7 @@ import grpc
 
 from embed_index.pipeline.disk_errors import explain_disk
 from embed_index.pipeline.milvus_lite_writes import DurableWrites
-from embed_index.pipeline.milvus_sdk import (
-    DataDirLockedError,
-    MilvusLite,
-    MilvusServicer,
-    milvus_pb2_grpc,
-)
+from embed_index.pipeline.milvus_sdk import milvus_pb2_grpc
 from embed_index.schemas.errors import StoreError
 
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -37,6 +32,10 @@ class LiteServer:
             UnavailableError: The disk is full or fails.
             ConfigurationError: The path cannot be a Milvus Lite folder.
         """
+        # Imported here because they bring an index library, which a run on a server does not need.
+        from milvus_lite import DataDirLockedError, MilvusLite
+        from milvus_lite.adapter.grpc.servicer import MilvusServicer
+
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = MilvusLite(str(path))

@@ -1,8 +1,8 @@
-"""pymilvus and Milvus Lite, imported so that they read no settings of their own.
+"""pymilvus, imported so that it reads no settings of its own.
 
 On import pymilvus loads the nearest `.env` into the environment, which is no library's to change,
 and parses MILVUS_URI; it fails where that is the path of an embedded Milvus. All modules import its
-names from here, and those of Milvus Lite, which imports it.
+names from here, before they import Milvus Lite, which imports it.
 """
 
 import os
@@ -28,21 +28,16 @@ def _without_settings() -> Iterator[None]:
 
 
 with _without_settings():
-    from milvus_lite import DataDirLockedError, MilvusLite
-    from milvus_lite.adapter.grpc.servicer import MilvusServicer
     from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
     from pymilvus.exceptions import MilvusException
     from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
 
 __all__ = [
     "CollectionSchema",
-    "DataDirLockedError",
     "DataType",
     "FieldSchema",
     "MilvusClient",
     "MilvusException",
-    "MilvusLite",
-    "MilvusServicer",
     "common_pb2",
     "milvus_pb2",
     "milvus_pb2_grpc",

@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-PRIVATE_MODE = 0o600
+_PRIVATE_MODE = 0o600
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -14,7 +14,7 @@ def create_private(path: Path, content: bytes) -> None:
         FileExistsError: There is one, or a link in its place.
         OSError: It cannot be written; nothing is left of it.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
     try:
         _write_durably(descriptor, content)
     except BaseException:
@@ -62,7 +62,7 @@ def overwrite(descriptor: int) -> None:
 
 def _write_durably(descriptor: int, content: bytes) -> None:
     # An umask may have taken more than others' rights.
-    os.fchmod(descriptor, PRIVATE_MODE)
+    os.fchmod(descriptor, _PRIVATE_MODE)
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

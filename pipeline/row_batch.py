@@ -1,6 +1,6 @@
 """Rows as the source delivers them: in columns, because most of them need no record each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from embed_index.pipeline.text_column import TextColumn
@@ -46,10 +46,6 @@ class RowBatch:
             source=self.source(place),
             doc_hash=self.doc_hashes[place],
         )
-
-    def documents(self) -> Iterator[Document]:
-        """Yield the good rows as records."""
-        return map(self.document, range(len(self)))
 
     def take(self, places: Sequence[int], *, dead_letters: Iterable[DeadLetter] = ()) -> "RowBatch":
         """Return a batch of some of the good rows, in order, and these dead letters."""

@@ -1,13 +1,11 @@
 """Whether a file with a secret is for its owner's eyes, and outside of version control."""
 
 import stat
-import subprocess
 from pathlib import Path
 
+from embed_index.pipeline.git_tracking import git_state
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
-
-_GIT_SECONDS = 10.0
 
 
 def check_secret_file(file: Path, *, subject: str) -> HostCheck:
@@ -27,19 +25,9 @@ def check_secret_file(file: Path, *, subject: str) -> HostCheck:
             f"{file} is open to others (mode {mode:04o})",
             remedy=f"Run: chmod 600 {file}. If others have read it, draw new secrets.",
         )
-    if _is_tracked(file):
+    if git_state(file) == "tracked":
         raise ConfigurationError(
             f"{file} is tracked by git, which keeps every version of it",
             remedy=f"Run: git rm --cached {file}, name it in .gitignore, and draw new secrets.",
         )
     return HostCheck(subject=subject, outcome="ok", found=f"{file}, mode {mode:04o}")
-
-
-def _is_tracked(file: Path) -> bool:
-    name = f":(literal){file.name}"
-    command = ["git", "-C", str(file.parent), "ls-files", "--error-unmatch", "--", name]
-    try:
-        asked = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
-    return asked.returncode == 0

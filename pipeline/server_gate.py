@@ -1,7 +1,8 @@
 """A lock of our own behind SGLang's, which some requests get past.
 
-SGLang lets WebSockets in without a key, and Starlette before 1.0 took the path that it compares
-from the Host header, so that `Host: x/health?` opened every route. This one looks at the path that
+SGLang lets WebSockets in without a key, and with some versions of Starlette (0.46 is one, 1.10 is
+not) takes the path that it compares from the Host header, so that `Host: x/health?` opens every
+route. This one looks at the path that
 is routed, knows the few routes that are open, and refuses whatever else comes without the key.
 """
 

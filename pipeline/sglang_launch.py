@@ -32,7 +32,8 @@ _CUDA_PREFILL_TOKENS = 32_769
 """Of one forward pass: two full requests, since SGLang stays a token below it. Passes of half the
 size were up to 3 % slower; larger ones need more memory."""
 _MEMORY_SHARE = 0.8
-"""For weights and key-value pool; the rest holds a pass of 32,768 tokens of the 8B model."""
+"""For weights and key-value pool; the rest is for a pass of 32,768 tokens, some 4 GB with the 8B
+model by its shapes."""
 _KEEP_ALIVE_SECONDS = 120
 _FA3_MAJORS = frozenset({8, 9})
 _KV_POOL_FLAGS = frozenset({"--attention-backend", "--chunked-prefill-size"})

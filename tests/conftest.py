@@ -9,7 +9,7 @@ import pytest
 from embed_index.pipeline.model_files import find_model
 from embed_index.pipeline.tokenizing import ModelTokenizer
 
-pytest_plugins = ["job_fixtures", "milvus_fixtures", "sglang_fixtures"]
+pytest_plugins = ["job_fixtures", "key_fixtures", "milvus_fixtures", "sglang_fixtures"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

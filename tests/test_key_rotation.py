@@ -7,25 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from key_fixtures import keys
 from serve_process import wait_for
 
-from embed_index.jobs.main import cli
 from embed_index.pipeline.serving_record import ServingRecord, find_serving, recorded_serving
 from embed_index.schemas.errors import LockHeldError
 
 StartServe = Callable[..., "subprocess.Popen[str]"]
-
-
-def keys(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["keys", *arguments])
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key"
-    assert keys("generate", "--key-file", str(path)).exit_code == 0
-    return path
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from key_fixtures import keys
 from pydantic import SecretStr
 
 from embed_index.jobs import key_safety
 from embed_index.jobs.key_file import read_key_file
 from embed_index.jobs.key_places import EnvEntry, KeyFile, KeyPlace
-from embed_index.jobs.main import cli
 from embed_index.jobs.settings_loading import load_settings
 
 KEY = re.compile(r"ei-[A-Za-z0-9_-]{43}")
@@ -42,10 +41,6 @@ def work_tree(folder: Path) -> Path:
 
 def git(*arguments: str) -> None:
     subprocess.run(["git", *arguments], check=True, capture_output=True)
-
-
-def keys(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["keys", *arguments])
 
 
 def refusal(*arguments: str) -> str:

@@ -38,3 +38,13 @@ def test_importing_the_adapters_leaves_the_environment_as_it_was(tmp_path: Path)
     done = python("-c", SHOW_ENVIRONMENT, folder=tmp_path)
 
     assert done.stdout == '{"MILVUS_URI": "here.db", "FROM_DOTENV": null}\n'
+
+
+def test_a_milvus_server_needs_no_index_library(tmp_path: Path) -> None:
+    loaded = "[name for name in ('milvus_lite', 'faiss') if name in sys.modules]"
+
+    done = python(
+        "-c", f"import sys, embed_index.pipeline.milvus_store; print({loaded})", folder=tmp_path
+    )
+
+    assert done.stdout == "[]\n"

@@ -26,7 +26,7 @@ def open_source(*inputs: Path | str, carry: tuple[str, ...] = ()) -> ParquetSour
 def read(source: ParquetSource) -> tuple[list[Document], list[DeadLetter]]:
     batches = list(source.read())
     return (
-        [document for batch in batches for document in batch.documents()],
+        [batch.document(place) for batch in batches for place in range(len(batch))],
         [letter for batch in batches for letter in batch.dead_letters],
     )
 

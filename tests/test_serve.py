@@ -7,23 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from key_fixtures import keys
 from serve_process import ServeProcess, wait_for
 
-from embed_index.jobs.main import cli
 from embed_index.pipeline.process_group import living_members
 from embed_index.pipeline.serving_record import find_serving
-
-
-def keys(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["keys", *arguments])
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key"
-    assert keys("generate", "--key-file", str(path)).exit_code == 0
-    return path
 
 
 @pytest.fixture
