@@ -101,11 +101,9 @@ async def test_several_deadly_chunks_in_several_batches_are_all_found() -> None:
 
 async def test_a_chunk_known_to_kill_kills_no_other_server() -> None:
     launches = [Nursery(lambda: FragileServer(dies=any_of(POISON))) for _ in range(2)]
-    suspects = Suspects()
-    async with (
-        supervised(launches[0], supervision(suspects=suspects)) as first,
-        supervised(launches[1], supervision(suspects=suspects)) as second,
-    ):
+    # A server that dies is noticed at once; patience would only take a busy machine for a hang.
+    how = supervision(suspects=Suspects(), answer_seconds=10)
+    async with supervised(launches[0], how) as first, supervised(launches[1], how) as second:
         await embed_all(first, batch(POISON))
         (result,) = await embed_all(second, batch(1, POISON, 2))
 
