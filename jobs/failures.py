@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -97,11 +97,10 @@ def report(error: BaseException, invocation: Invocation) -> int:
         about = f"{invocation.collection}: " if invocation.collection else ""
         parts = (f"error: {about}{message}", remedy, *notes, trace.rstrip())
         text = "\n".join(part for part in parts if part)
-    try:
+    # That nobody can read why does not change how it ended.
+    with suppress(OSError):
         click.echo(REDACTOR.scrub(text), err=True)
-    except OSError:
-        # That nobody can read why does not change how it ended.
-        _drop(sys.stderr.fileno())
+    _drop_full_outputs()
     return code
 
 
@@ -180,6 +179,18 @@ def _drop_if_closed(stream: TextIO) -> bool:
         return False
     _drop(descriptor)
     return True
+
+
+def _drop_full_outputs() -> None:
+    """Point standard streams that take nothing more to nowhere, what they still hold included.
+
+    Otherwise the interpreter would try once more at its end, fail, and choose an exit code itself.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream.fileno())
 
 
 def _drop(descriptor: int) -> None:

@@ -245,6 +245,8 @@ def test_a_log_on_a_full_disk_does_not_look_like_a_bug(
         done = subprocess.run(
             [*PYTHON, *arguments],
             cwd=repository / "tests",
+            # Most people's streams are buffered, and flushed once more at the end.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             timeout=60,
             **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: full}),  # type: ignore[call-overload]
         )

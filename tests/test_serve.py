@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from key_fixtures import keys
 from serve_process import ServeProcess, wait_for
@@ -56,6 +57,8 @@ def test_a_key_is_rotated_while_the_server_is_in_use(
     assert "restarts with the new key" in serve.said()
     assert not [key for key in (old, new) if key in serve.said() + rotated.output]
 
+    # The key opens the server before SGLang ends its own warm-up.
+    wait_for(lambda: httpx.get(f"{url}/ready", timeout=60).status_code == httpx.codes.OK)
     verified = keys("verify", "--server-url", url, "--key-file", str(key_file))
     assert verified.exit_code == 0, verified.output
     assert "GET /health_generate  200" in verified.stdout
