@@ -119,7 +119,7 @@ def disturb(run: Run, *, rng: random.Random) -> None:
             pause.wait(rng.uniform(0, 8))
         else:
             wait_for(run.is_ready)
-            pause.wait(rng.uniform(0, 4))
+            pause.wait(rng.uniform(0, 2))
         members = living_members(guard)
         hit = members if number == signal.SIGSTOP else rng.sample(members, rng.randint(1, 2))
         for pid in hit:
