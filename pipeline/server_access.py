@@ -298,7 +298,8 @@ def _compare_description(
         raise ConfigurationError(
             f"The embedding server at {url} serves {_listed(known)}, "
             f"and the job's model is {expected_model}.",
-            remedy="Change the job's model or the server's address.",
+            remedy="Change the job's model, the server's address, or the name by which the server"
+            " knows it (llama.cpp: --alias; SGLang, vLLM: --served-model-name).",
         )
     longest = description.max_input_tokens
     if longest is not None and max_tokens is not None and max_tokens > longest:

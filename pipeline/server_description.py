@@ -3,10 +3,14 @@
 SGLang answers /model_info and /server_info; it and most others answer /v1/models.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+_GGUF = re.compile(r"([-._](bf16|fp?(16|32)|i?q\d\w*))?[-.]gguf(:.*)?$")
+"""What llama.cpp's files and repositories add to a model's name: precision, format and tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def same_model(expected: str, named: str) -> bool:
     """Tell whether two names or folders mean one model.
 
     The last part decides, since a server may know `Qwen/Qwen3-Embedding-4B` by its folder; in the
-    hub's cache that is the folder above the snapshots.
+    hub's cache that is the folder above the snapshots. To llama.cpp it is a GGUF file.
     """
     return _last_part(expected) == _last_part(named)
 
@@ -62,7 +66,7 @@ def _last_part(model: str) -> str:
     parts = PurePosixPath(model.rstrip("/")).parts
     cached = [part for part in parts if part.startswith("models--")]
     name = cached[-1].split("--")[-1] if cached else (parts[-1] if parts else "")
-    return name.casefold()
+    return _GGUF.sub("", name.casefold())
 
 
 def _listed(models: Mapping[str, Any]) -> list[Mapping[str, Any]]:

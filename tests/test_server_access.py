@@ -311,6 +311,12 @@ async def test_what_keeps_a_server_from_being_reached_is_named(
         ("Qwen/Qwen3-Embedding-4B", "/models/qwen3-embedding-4b/", True),
         ("Qwen/Qwen3-Embedding-4B", "/h/models--Qwen--Qwen3-Embedding-4B/snapshots/ab", True),
         ("Qwen/Qwen3-Embedding-4B", "Qwen/Qwen3-Embedding-0.6B", False),
+        ("Qwen/Qwen3-Embedding-4B", "/models/Qwen3-Embedding-4B-Q8_0.gguf", True),
+        ("Qwen/Qwen3-Embedding-4B", "qwen3-embedding-4b.IQ4_XS.gguf", True),
+        ("Qwen/Qwen3-Embedding-4B", "Qwen/Qwen3-Embedding-4B-GGUF:BF16", True),
+        ("Qwen/Qwen3-Embedding-4B", "/models/Qwen3-Embedding-0.6B-f16.gguf", False),
+        ("Qwen/Qwen3-Embedding-4B", "/models/f16.gguf", False),
+        ("/models/bge-f16", "/models/bge-q8_0", False),
     ],
 )
 def test_a_model_is_known_by_its_last_name(expected: str, named: str, same: bool) -> None:
