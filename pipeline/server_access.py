@@ -308,7 +308,8 @@ def _compare_description(
             f" job needs {max_tokens:,}.",
             remedy="Give it a context and a pool of at least"
             f" {max_tokens + _CONTEXT_MARGIN_TOKENS} tokens (SGLang: --context-length,"
-            " --max-total-tokens or --mem-fraction-static), or lower the job's max_tokens.",
+            " --max-total-tokens or --mem-fraction-static; llama.cpp: --ctx-size), or lower the"
+            " job's max_tokens.",
         )
 
 

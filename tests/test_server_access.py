@@ -33,6 +33,18 @@ SGLANG = {
     "/server_info": {"version": "0.5.23", "dtype": "bfloat16", "max_total_num_tokens": 65_536},
 }
 
+LLAMA_CPP = {
+    "/v1/models": {
+        "data": [
+            {
+                "id": "/models/Qwen3-Embedding-4B-Q8_0.gguf",
+                "owned_by": "llamacpp",
+                "meta": {"n_ctx": 2048, "n_ctx_train": 32_768, "ftype": "Q8_0"},
+            }
+        ]
+    }
+}
+
 
 def asks_for_the_key(describes: dict[str, Any], embedding: Behaviour = embeds) -> Behaviour:
     def answer(request: Request) -> Any:
@@ -142,6 +154,10 @@ async def test_a_server_that_adds_tokens_to_token_ids_is_refused() -> None:
         await access(asks_for_the_key({}, embedding=adds_a_token))
 
 
+async def test_llama_cpp_tells_its_precision() -> None:
+    assert (await access(asks_for_the_key(LLAMA_CPP))).dtype == "Q8_0"
+
+
 MANY = {"/v1/models": {"data": [{"id": "bge-m3"}, {"id": "qwen3-4b", "root": "/m/Qwen3-4B"}]}}
 
 
@@ -167,6 +183,7 @@ async def test_a_model_that_none_of_the_listed_is_is_refused() -> None:
         (SGLANG, 32_775),
         ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "vllm"}]}}, 512),
         ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "sglang"}]}}, 511),
+        (LLAMA_CPP, 2047),
     ],
 )
 async def test_inputs_that_a_server_would_refuse_or_hang_on_are_refused_beforehand(
