@@ -26,7 +26,12 @@ from embed_index.pipeline.server_description import (
     same_model,
 )
 from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.pipeline.unexpected_answers import EMBEDDINGS_ROUTE, open_to_anybody, unexpected
+from embed_index.pipeline.unexpected_answers import (
+    EMBEDDINGS_ROUTE,
+    not_refused,
+    open_to_anybody,
+    unexpected,
+)
 from embed_index.pipeline.vectors import (
     MalformedReplyError,
     UnusableVectorError,
@@ -163,9 +168,7 @@ class _Asking:
             if response.status_code == httpx.codes.OK:
                 raise open_to_anybody(response, endpoint=self._endpoint, what=what)
             if response.status_code not in _KEY_REFUSED:
-                raise unexpected(
-                    response, endpoint=self._endpoint, what=f"{what}, where 401 was due"
-                )
+                raise not_refused(response, endpoint=self._endpoint, what=what)
 
     async def learn_dialect(
         self, model: str, *, dimension: int | None

@@ -218,6 +218,10 @@ def open_to_any_key(request: Request) -> Answer:
 HTML = (("Content-Type", "text/html"),)
 
 
+def open_to_all_and_texts_only(request: Request) -> Answer:
+    return Answer(status=422, body=b'{"detail":[{"msg":"Input should be a valid string"}]}')
+
+
 def somebody_else(request: Request) -> Answer:
     return Answer(status=404, body=b"<html>no such page</html>", headers=HTML)
 
@@ -255,6 +259,7 @@ def hangs(request: Request) -> Hang:
     [
         (open_to_all, "answers requests without a key"),
         (open_to_any_key, "answers requests with a wrong key"),
+        (open_to_all_and_texts_only, "reads requests without a key, and .* status 422"),
         (somebody_else, r"no /v1/embeddings at .* \(status 404: an HTML page\)"),
         (login_page, "answers with an HTML page instead of vectors"),
         (bad_gateway, "status 502 to a request without a key, where 401 was due: an HTML page"),
