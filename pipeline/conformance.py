@@ -183,12 +183,18 @@ def check_canaries(
 def describe_changes(then: Making, now: Making) -> str:
     """Say which of engine and precision differ from what the contract recorded."""
     facts = (("Engine", then.engine, now.engine), ("Precision", then.dtype, now.dtype))
-    return " ".join(f"{what}: {_change(before, after)}." for what, before, after in facts)
+    return " ".join(
+        f"{what}: {_change(before, after)}."
+        for what, before, after in facts
+        if (before, after) != (UNKNOWN, UNKNOWN)
+    )
 
 
 def _change(before: str, after: str) -> str:
     if after == UNKNOWN:
         return f"was {before}, not said now"
+    if before == UNKNOWN:
+        return f"was not said, is {after}"
     return f"{after} as recorded" if before == after else f"was {before}, is {after}"
 
 

@@ -26,7 +26,12 @@ from embed_index.pipeline.server_description import (
     same_model,
 )
 from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.pipeline.unexpected_answers import EMBEDDINGS_ROUTE, open_to_anybody, unexpected
+from embed_index.pipeline.unexpected_answers import (
+    EMBEDDINGS_ROUTE,
+    not_refused,
+    open_to_anybody,
+    unexpected,
+)
 from embed_index.pipeline.vectors import (
     MalformedReplyError,
     UnusableVectorError,
@@ -163,9 +168,7 @@ class _Asking:
             if response.status_code == httpx.codes.OK:
                 raise open_to_anybody(response, endpoint=self._endpoint, what=what)
             if response.status_code not in _KEY_REFUSED:
-                raise unexpected(
-                    response, endpoint=self._endpoint, what=f"{what}, where 401 was due"
-                )
+                raise not_refused(response, endpoint=self._endpoint, what=what)
 
     async def learn_dialect(
         self, model: str, *, dimension: int | None
@@ -298,7 +301,8 @@ def _compare_description(
         raise ConfigurationError(
             f"The embedding server at {url} serves {_listed(known)}, "
             f"and the job's model is {expected_model}.",
-            remedy="Change the job's model or the server's address.",
+            remedy="Change the job's model, the server's address, or the name by which the server"
+            " knows it (llama.cpp: --alias; SGLang, vLLM: --served-model-name).",
         )
     longest = description.max_input_tokens
     if longest is not None and max_tokens is not None and max_tokens > longest:
@@ -307,7 +311,8 @@ def _compare_description(
             f" job needs {max_tokens:,}.",
             remedy="Give it a context and a pool of at least"
             f" {max_tokens + _CONTEXT_MARGIN_TOKENS} tokens (SGLang: --context-length,"
-            " --max-total-tokens or --mem-fraction-static), or lower the job's max_tokens.",
+            " --max-total-tokens or --mem-fraction-static; llama.cpp: --ctx-size), or lower the"
+            " job's max_tokens.",
         )
 
 

@@ -1,12 +1,17 @@
 """What an embedding server says of itself, read from the replies of its describing routes. No I/O.
 
-SGLang answers /model_info and /server_info; it and most others answer /v1/models.
+SGLang answers /model_info and /server_info; it and most others answer /v1/models, where llama.cpp
+has a field `meta`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+_GGUF = re.compile(r"([-._](bf16|fp?(16|32)|i?q\d\w*))?[-.]gguf(:.*)?$")
+"""What llama.cpp's files and repositories add to a model's name: precision, format and tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ def describe_server(
         served_name=_text(served.get("id")),
         max_input_tokens=_max_input_tokens(served, server_info),
         engine=f"sglang {version}" if version else None,
-        dtype=_text(server_info.get("dtype")),
+        dtype=_text(server_info.get("dtype")) or _text(_meta(served).get("ftype")),
     )
 
 
@@ -53,7 +58,7 @@ def same_model(expected: str, named: str) -> bool:
     """Tell whether two names or folders mean one model.
 
     The last part decides, since a server may know `Qwen/Qwen3-Embedding-4B` by its folder; in the
-    hub's cache that is the folder above the snapshots.
+    hub's cache that is the folder above the snapshots. To llama.cpp it is a GGUF file.
     """
     return _last_part(expected) == _last_part(named)
 
@@ -62,7 +67,7 @@ def _last_part(model: str) -> str:
     parts = PurePosixPath(model.rstrip("/")).parts
     cached = [part for part in parts if part.startswith("models--")]
     name = cached[-1].split("--")[-1] if cached else (parts[-1] if parts else "")
-    return name.casefold()
+    return _GGUF.sub("", name.casefold())
 
 
 def _listed(models: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -78,11 +83,17 @@ def _names_model(entry: Mapping[str, Any], model: str) -> bool:
 
 
 def _max_input_tokens(served: Mapping[str, Any], server_info: Mapping[str, Any]) -> int | None:
-    """SGLang refuses an input as long as its context, and hangs on one that fills its pool."""
-    context, pool = served.get("max_model_len"), server_info.get("max_total_num_tokens")
-    is_sglang = served.get("owned_by") == "sglang" or "version" in server_info
-    limits = [limit - is_sglang for limit in (context, pool) if isinstance(limit, int)]
+    """SGLang and llama.cpp refuse an input as long as the context; a full pool hangs SGLang."""
+    context = served.get("max_model_len", _meta(served).get("n_ctx"))
+    pool = server_info.get("max_total_num_tokens")
+    is_below = served.get("owned_by") in ("sglang", "llamacpp") or "version" in server_info
+    limits = [limit - is_below for limit in (context, pool) if isinstance(limit, int)]
     return min(limits, default=None)
+
+
+def _meta(served: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = served.get("meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def _text(value: object) -> str | None:

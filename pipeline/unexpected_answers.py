@@ -16,6 +16,7 @@ EMBEDDINGS_ROUTE = "/v1/embeddings"
 
 _BUSY = frozenset({429, 503})
 _NO_ROUTE = frozenset({404, 405})
+_READ_AND_REFUSED = frozenset({400, 413, 422})
 _MAX_REASON_CHARS = 200
 
 
@@ -34,6 +35,22 @@ def open_to_anybody(
     return ServerError(
         f"{_server(endpoint)} answers requests {what}.",
         remedy="Start it with an API key, or close the proxy in front of it.",
+    )
+
+
+def not_refused(response: httpx.Response, *, endpoint: EmbeddingEndpoint, what: str) -> ServerError:
+    """Return the error for an answer to a request `what` that neither embeds nor asks for the key.
+
+    A server that embeds texts only refuses the probe; it is open to anybody all the same.
+    """
+    status = response.status_code
+    if status not in _READ_AND_REFUSED:
+        return unexpected(response, endpoint=endpoint, what=f"{what}, where 401 was due")
+    reason = _reason(response, key=endpoint.key.get_secret_value())
+    return ServerError(
+        f"{_server(endpoint)} reads requests {what}, and refused one with status {status}{reason}.",
+        remedy="Start it with an API key, which it must ask for before all else, and see that it"
+        " takes token ids.",
     )
 
 

@@ -182,3 +182,10 @@ def test_a_server_that_does_not_say_is_not_said_to_have_changed() -> None:
     assert describe_changes(MADE_WITH, now) == (
         "Engine: was sglang 0.5.22, not said now. Precision: float32 as recorded."
     )
+
+
+def test_what_was_said_neither_then_nor_now_is_left_out() -> None:
+    then = Making(engine="unknown", dtype="unknown")
+    assert describe_changes(then, Making(engine="unknown", dtype="Q8_0")) == (
+        "Precision: was not said, is Q8_0."
+    )

@@ -33,6 +33,18 @@ SGLANG = {
     "/server_info": {"version": "0.5.23", "dtype": "bfloat16", "max_total_num_tokens": 65_536},
 }
 
+LLAMA_CPP = {
+    "/v1/models": {
+        "data": [
+            {
+                "id": "/models/Qwen3-Embedding-4B-Q8_0.gguf",
+                "owned_by": "llamacpp",
+                "meta": {"n_ctx": 2048, "n_ctx_train": 32_768, "ftype": "Q8_0"},
+            }
+        ]
+    }
+}
+
 
 def asks_for_the_key(describes: dict[str, Any], embedding: Behaviour = embeds) -> Behaviour:
     def answer(request: Request) -> Any:
@@ -142,6 +154,10 @@ async def test_a_server_that_adds_tokens_to_token_ids_is_refused() -> None:
         await access(asks_for_the_key({}, embedding=adds_a_token))
 
 
+async def test_llama_cpp_tells_its_precision() -> None:
+    assert (await access(asks_for_the_key(LLAMA_CPP))).dtype == "Q8_0"
+
+
 MANY = {"/v1/models": {"data": [{"id": "bge-m3"}, {"id": "qwen3-4b", "root": "/m/Qwen3-4B"}]}}
 
 
@@ -167,6 +183,7 @@ async def test_a_model_that_none_of_the_listed_is_is_refused() -> None:
         (SGLANG, 32_775),
         ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "vllm"}]}}, 512),
         ({"/v1/models": {"data": [{"id": "m", "max_model_len": 512, "owned_by": "sglang"}]}}, 511),
+        (LLAMA_CPP, 2047),
     ],
 )
 async def test_inputs_that_a_server_would_refuse_or_hang_on_are_refused_beforehand(
@@ -199,6 +216,10 @@ def open_to_any_key(request: Request) -> Answer:
 
 
 HTML = (("Content-Type", "text/html"),)
+
+
+def open_to_all_and_texts_only(request: Request) -> Answer:
+    return Answer(status=422, body=b'{"detail":[{"msg":"Input should be a valid string"}]}')
 
 
 def somebody_else(request: Request) -> Answer:
@@ -238,6 +259,7 @@ def hangs(request: Request) -> Hang:
     [
         (open_to_all, "answers requests without a key"),
         (open_to_any_key, "answers requests with a wrong key"),
+        (open_to_all_and_texts_only, "reads requests without a key, and .* status 422"),
         (somebody_else, r"no /v1/embeddings at .* \(status 404: an HTML page\)"),
         (login_page, "answers with an HTML page instead of vectors"),
         (bad_gateway, "status 502 to a request without a key, where 401 was due: an HTML page"),
@@ -311,6 +333,12 @@ async def test_what_keeps_a_server_from_being_reached_is_named(
         ("Qwen/Qwen3-Embedding-4B", "/models/qwen3-embedding-4b/", True),
         ("Qwen/Qwen3-Embedding-4B", "/h/models--Qwen--Qwen3-Embedding-4B/snapshots/ab", True),
         ("Qwen/Qwen3-Embedding-4B", "Qwen/Qwen3-Embedding-0.6B", False),
+        ("Qwen/Qwen3-Embedding-4B", "/models/Qwen3-Embedding-4B-Q8_0.gguf", True),
+        ("Qwen/Qwen3-Embedding-4B", "qwen3-embedding-4b.IQ4_XS.gguf", True),
+        ("Qwen/Qwen3-Embedding-4B", "Qwen/Qwen3-Embedding-4B-GGUF:BF16", True),
+        ("Qwen/Qwen3-Embedding-4B", "/models/Qwen3-Embedding-0.6B-f16.gguf", False),
+        ("Qwen/Qwen3-Embedding-4B", "/models/f16.gguf", False),
+        ("/models/bge-f16", "/models/bge-q8_0", False),
     ],
 )
 def test_a_model_is_known_by_its_last_name(expected: str, named: str, same: bool) -> None:
