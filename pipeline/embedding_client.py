@@ -10,6 +10,9 @@ What the server answers decides what becomes of a request:
     401, 403, redirects, other 4xx             ServerError at once
     408, 429, 5xx, no connection, no answer    sent again until the policy gives up: ServerError
 
+A server that is away, or behind a proxy that says so, is waited for until the policy's deadline;
+one that answers with a failure again and again is given up sooner.
+
 Replies of a server that refuses repeat the input, so nothing of their text is kept.
 """
 
@@ -44,6 +47,7 @@ _MAX_BAD_REPLIES = 3
 _REFUSED = frozenset({400, 413, 422})
 _KEY_REFUSED = frozenset({401, 403})
 _TRY_AGAIN = frozenset({408, 429})
+_AWAY = frozenset({429, 502, 503, 504})
 _DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
 
@@ -61,9 +65,18 @@ class RequestRefusedError(Exception):
 class _TransientError(Exception):
     """The request may succeed when it is sent again."""
 
-    def __init__(self, reason: str, *, dropped: bool = False, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        dropped: bool = False,
+        answered: bool = False,
+        wait_seconds: float = 0.0,
+    ) -> None:
         super().__init__(reason)
         self.dropped = dropped
+        self.answered = answered
+        """The server was there, with room, and failed."""
         self.wait_seconds = wait_seconds
 
 
@@ -226,6 +239,7 @@ class EmbeddingClient:
         if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _TransientError(
                 f"status {status}",
+                answered=status not in _AWAY,
                 wait_seconds=retry_after_seconds(
                     response.headers.get("Retry-After", ""), now=datetime.now(UTC)
                 ),
@@ -260,11 +274,13 @@ class _Failures:
         self._policy = policy
         self._sleep = sleep
         self._count = 0
+        self._num_answered = 0
         self._began = 0.0
 
     async def wait(self, failure: _TransientError) -> None:
         """Wait as the policy says; raise ServerError where it gives up."""
         self._count += 1
+        self._num_answered += failure.answered
         now = time.monotonic()
         if self._count == 1:
             self._began = now
@@ -274,7 +290,7 @@ class _Failures:
         ceiling = self._policy.ceiling_seconds(self._count)
         delay = max(failure.wait_seconds, random.uniform(0.0, ceiling))  # noqa: S311
         failing = now - self._began
-        if self._policy.gives_up(self._count, seconds_failing=failing, delay_seconds=delay):
+        if self._policy.gives_up(self._num_answered, seconds_failing=failing, delay_seconds=delay):
             raise ServerError(
                 f"The embedding server at {self._url} failed {self._count} times "
                 f"in {failing:.0f} s; last: {failure}.",

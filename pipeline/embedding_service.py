@@ -12,6 +12,7 @@ from embed_index.pipeline.embedder_pool import EmbedderPool
 from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.retries import RetryPolicy
 from embed_index.pipeline.server_access import ServerAccess, check_access
 from embed_index.pipeline.server_life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.supervision import Launch, Prove, SupervisedEmbedder, Supervision
@@ -35,6 +36,8 @@ class EmbeddingRequest:
     """Slowest server to wait for; a request may take as much longer as its tokens need."""
     prove: Prove = _no_proof
     """Called with every server before its use, restarted ones included; raises to refuse it."""
+    away_seconds: float = 300.0
+    """For which a server that somebody else runs may be away, such as for a restart."""
     tell: Callable[[str], None] = lambda _: None
     """Called with a sentence for people: a server is started again, or lacks a feature."""
 
@@ -105,16 +108,18 @@ async def external_service(
             client = await stack.enter_async_context(
                 _client(endpoint, request=request, access=access)
             )
-            life = ServerLife(OutOfSight(), client, patience=_patience(request))
+            life = ServerLife(
+                OutOfSight(), client, patience=_patience(request, away=request.away_seconds)
+            )
             lives.append(await stack.enter_async_context(life))
             accesses.append(access)
             await request.prove(life, access)
         yield EmbeddingService(embedder=EmbedderPool(lives), access=accesses[0])
 
 
-def _patience(request: EmbeddingRequest) -> Patience:
+def _patience(request: EmbeddingRequest, *, away: float = 0.0) -> Patience:
     return Patience(
-        answer_seconds=request.answer_seconds,
+        answer_seconds=request.answer_seconds + away,
         min_tokens_per_second=request.min_tokens_per_second,
     )
 
@@ -130,6 +135,7 @@ def _client(
             answer_seconds=request.answer_seconds,
             min_tokens_per_second=request.min_tokens_per_second,
         ),
+        retry=RetryPolicy(deadline_seconds=request.away_seconds),
         dialect=access.dialect,
     )
 

@@ -10,20 +10,21 @@ class RetryPolicy:
     """Capped exponential backoff; the caller draws the actual delay below the ceiling."""
 
     max_attempts: int = 10
+    """Of those that a server answers, if only with a failure; until one answers, time counts."""
     first_ceiling_seconds: float = 0.5
     max_ceiling_seconds: float = 30.0
     deadline_seconds: float = 300.0
-    """From a request's first failure; long enough for a server to be restarted."""
+    """From a request's first failure."""
 
     def ceiling_seconds(self, num_failures: int) -> float:
         """Return the longest delay after so many failures, counted from 1."""
         doublings = min(num_failures - 1, 32)
         return min(self.max_ceiling_seconds, self.first_ceiling_seconds * 2.0**doublings)
 
-    def gives_up(self, num_failures: int, *, seconds_failing: float, delay_seconds: float) -> bool:
+    def gives_up(self, num_answered: int, *, seconds_failing: float, delay_seconds: float) -> bool:
         """Tell whether no further attempt fits after waiting `delay_seconds`."""
         too_late = seconds_failing + delay_seconds > self.deadline_seconds
-        return num_failures >= self.max_attempts or too_late
+        return num_answered >= self.max_attempts or too_late
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float:

@@ -25,6 +25,7 @@ async def test_an_external_server_that_falls_silent_fails_all_requests(sample_mo
         max_tokens=32,
         answer_seconds=0.5,
         min_tokens_per_second=1.0,
+        away_seconds=0.5,
     )
     one = (np.array([5], dtype=np.int32),)
     async with (
