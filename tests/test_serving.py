@@ -79,11 +79,19 @@ async def test_a_server_that_hangs_is_killed_and_has_a_successor() -> None:
     assert "has answered nothing" in keeper.told[0]
 
 
-async def test_one_that_answers_in_time_is_left_alone() -> None:
-    keeper = Keeper(Nursery(FragileServer))
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(FragileServer, id="idle"),
+        # A request of our own would wait behind those of others.
+        pytest.param(lambda: FragileServer(busy=True), id="busy"),
+    ],
+)
+async def test_one_that_answers_somebody_is_left_alone(make: Callable[[], FragileServer]) -> None:
+    keeper = Keeper(Nursery(make))
     keeping = asyncio.create_task(keeper.keep())
     answered = asyncio.Event()
-    asyncio.get_running_loop().call_later(3 * WATCHFUL.answer_seconds, answered.set)
+    asyncio.get_running_loop().call_later(6 * WATCHFUL.answer_seconds, answered.set)
     await answered.wait()
 
     assert not keeping.done()
