@@ -18,7 +18,7 @@ from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_life import ServerProcess
 from embed_index.pipeline.supervision import Launch, RestartPolicy, Tell
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import EmbedIndexError, ServerError
 
 _HEALTH_ROUTE = "/health_generate"
 """Unlike `/health`, no variable of the environment has it answer without looking."""
@@ -58,6 +58,7 @@ async def keep_serving(
     """
     policy = watchfulness.policy
     num_failures = 0
+    failure: EmbedIndexError
     while True:
         server = launch()
         steady = False
@@ -70,9 +71,10 @@ async def keep_serving(
             steady = time.monotonic() - began > watchfulness.steady_seconds
             # One that hangs is past politeness.
             await asyncio.to_thread(server.kill)
-        except ServerError as error:
+        except EmbedIndexError as error:
             if not num_failures:
                 raise
+            # Its settings were right once: a port, a disk or memory that is taken becomes free.
             failure = error
         finally:
             await server.stop()

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import ConfigurationError, ServerError
 
 ACCESS = ServerAccess(
     models=("fragile",),
@@ -44,6 +44,7 @@ class FragileServer:
         dies: Verdict = never,
         hangs: Verdict = never,
         starts: bool = True,
+        has_port: bool = True,
         busy: bool = False,
     ):
         self.endpoint = EmbeddingEndpoint.from_settings(
@@ -53,6 +54,7 @@ class FragileServer:
         self._num_at_once = 0
         self.was_killed = False
         self._dies, self._hangs, self._starts, self._is_busy = dies, hangs, starts, busy
+        self._has_port = has_port
         self._is_alive = False
         self._is_hung = False
         self._dead = asyncio.Event()
@@ -61,6 +63,8 @@ class FragileServer:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
+        if not self._has_port:
+            raise ConfigurationError("Port 30000 on 127.0.0.1 cannot be used.")
         self._is_alive = True
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:

@@ -118,6 +118,21 @@ async def test_a_successor_that_does_not_start_is_one_of_the_failures() -> None:
     assert keeper.num_ready == 1
 
 
+async def test_a_port_that_is_taken_at_a_restart_is_tried_again() -> None:
+    launch = Nursery(FragileServer, lambda: FragileServer(has_port=False), FragileServer)
+
+    def kill_the_first(server: FragileServer) -> None:
+        if server is launch.servers[0]:
+            dies_soon(server)
+
+    keeper = Keeper(launch, on_ready=kill_the_first)
+
+    await keeper.keep_until_ready(2)
+
+    assert launch.num_lives == 3
+    assert "Port 30000" in keeper.told[1]
+
+
 async def test_the_first_server_that_does_not_start_ends_it_at_once() -> None:
     keeper = Keeper(Nursery(lambda: FragileServer(starts=False)))
 
