@@ -1,6 +1,7 @@
 """The `embed-index` command: a group whose subcommands are imported when they are called."""
 
 import importlib.metadata
+import resource
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -88,6 +89,8 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the installed script."""
+    # A core file would hold the keys that this process, or a server that it starts, has in memory.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A job that can finish what is in flight says so; everything else ends as by Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cli(prog_name=_PACKAGE)

@@ -2,6 +2,8 @@
 
 import re
 
+from embed_index.pipeline.redaction import spellings
+
 _USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s'\",}]+")
 _MIN_SECRET_LENGTH = 4
@@ -17,7 +19,9 @@ class Redactor:
 
     def remember(self, *secrets: str) -> None:
         """Never let these be printed; shorter than four characters is no secret."""
-        self._secrets.update(secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH)
+        for secret in secrets:
+            if len(secret) >= _MIN_SECRET_LENGTH:
+                self._secrets.update(spellings(secret))
 
     def scrub(self, text: str) -> str:
         """Return the text with secrets, bearer tokens and credentials in URLs masked."""

@@ -28,10 +28,10 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
     comes from --key-file, the systemd credential embedding-api-key, EMBEDDING_API_KEY in the
     environment or .env; never from an argument, which `ps` would show.
 
-    A server that ends, or leaves a small request unanswered for --request-timeout-seconds, is
-    started again with the same port and key; one that keeps failing ends with exit code 4. SIGHUP
-    reads the key anew and restarts the server when it has finished what is in flight; closing the
-    terminal ends it.
+    A server that ends, or has requests and answers none of them for --request-timeout-seconds and
+    as long as its longest input may take, is started again with the same port and key; one that
+    keeps failing ends with exit code 4. SIGHUP reads the key anew and restarts the server when it
+    has finished what is in flight; closing the terminal ends it.
 
     \b
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000

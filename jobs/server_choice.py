@@ -20,6 +20,8 @@ from embed_index.schemas.settings import JobSettings
 
 _REQUESTS_ON_GPU = 24
 _REQUESTS_ON_CPU = 3
+_MIN_TOKENS_PER_SECOND_ON_CPU = 20.0
+"""A 0.6B model on a laptop."""
 _MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
 """A fortieth of what an H200 does with the 4B model at 32,768 tokens; GPUs differ."""
 
@@ -63,13 +65,17 @@ def choose_service(
         urls = settings.server_url[:max_servers]
         return external_service(urls, key=settings.server_key, request=request)
     gpus = chosen_gpus(settings)[:max_servers]
-    if visible_gpus():
-        request = replace(request, min_tokens_per_second=_MIN_TOKENS_PER_SECOND_ON_GPU)
+    request = replace(request, min_tokens_per_second=min_tokens_per_second())
     launches = [
         _launcher(settings, request=request, gpu=gpu, port_offset=offset)
         for offset, gpu in enumerate(gpus)
     ]
     return managed_service(launches, request=request)
+
+
+def min_tokens_per_second() -> float:
+    """Return how slow a managed server may be before it is taken to hang."""
+    return _MIN_TOKENS_PER_SECOND_ON_GPU if visible_gpus() else _MIN_TOKENS_PER_SECOND_ON_CPU
 
 
 def requests_in_flight(settings: JobSettings) -> int:

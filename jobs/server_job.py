@@ -8,7 +8,7 @@ import click
 from pydantic import SecretStr
 
 from embed_index.jobs.redaction import REDACTOR
-from embed_index.jobs.server_choice import server_profile
+from embed_index.jobs.server_choice import min_tokens_per_second, server_profile
 from embed_index.jobs.settings_loading import LoadedSettings
 from embed_index.jobs.terminal import has_terminal
 from embed_index.pipeline.embedding_server import ManagedServer
@@ -23,6 +23,8 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HEALTH_SECONDS = 5.0
+"""SGLang looks once a second whether it answers anybody."""
 
 ReadKey = Callable[[], SecretStr]
 Launcher = Callable[[SecretStr], ServerProcess]
@@ -53,7 +55,7 @@ def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSe
     )
     job = ServerJob(
         launcher=_launcher(settings, port=port),
-        watchfulness=Watchfulness(answer_seconds=settings.request_timeout_seconds),
+        watchfulness=watchfulness_of(settings),
         tell=_tell,
         read_key=None if source.from_systemd else lambda: _key_of(reload().settings),
     )
@@ -70,15 +72,22 @@ def _key_of(settings: JobSettings) -> SecretStr:
     return settings.server_key
 
 
+def _longest_input(settings: JobSettings) -> int:
+    given = "max_tokens" in settings.model_fields_set
+    return settings.max_tokens if given else MAX_CONTEXT_TOKENS
+
+
+def watchfulness_of(settings: JobSettings) -> Watchfulness:
+    """Return how long a server may answer nobody: it may be at work on its longest input."""
+    longest_input_seconds = _longest_input(settings) / min_tokens_per_second()
+    return Watchfulness(
+        answer_seconds=_HEALTH_SECONDS + settings.request_timeout_seconds + longest_input_seconds
+    )
+
+
 def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
-    profile = server_profile(
-        settings,
-        model=model,
-        max_tokens=settings.max_tokens
-        if "max_tokens" in settings.model_fields_set
-        else MAX_CONTEXT_TOKENS,
-    )
+    profile = server_profile(settings, model=model, max_tokens=_longest_input(settings))
 
     def launch(key: SecretStr) -> ServerProcess:
         server = ManagedServer(

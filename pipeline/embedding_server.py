@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import IO, NoReturn, Self
 
 import httpx
-import orjson
 from pydantic import SecretStr
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
@@ -171,7 +170,8 @@ class ManagedServer:
             dimension: Width that the job wants; None accepts any.
 
         Raises:
-            ConfigurationError: Its vectors are narrower than `dimension`.
+            ConfigurationError: Its vectors are narrower than `dimension`, or its context or pool is
+                too small for the longest input.
             ServerError: It ended, did not get ready in time, or failed a check. The message holds
                 the log's last lines.
         """
@@ -179,7 +179,6 @@ class ManagedServer:
             async with asyncio.timeout(self._start_seconds):
                 await self._wait_for_answer()
                 access = await self._checked_access(dimension=dimension)
-                await self._check_pool()
         except TimeoutError as error:
             self.kill()
             raise ServerError(
@@ -267,27 +266,17 @@ class ManagedServer:
 
     async def _checked_access(self, *, dimension: int | None) -> ServerAccess:
         try:
+            # On an input longer than its pool a server would hang for ever.
             return await check_access(
-                self.endpoint, dimension=dimension, answer_seconds=_FIRST_ANSWER_SECONDS
+                self.endpoint,
+                dimension=dimension,
+                max_tokens=self._profile.max_tokens,
+                answer_seconds=_FIRST_ANSWER_SECONDS,
             )
         except ServerError:
             if not self.is_alive():
                 self._raise_ended("ended while it was starting")
             raise
-
-    async def _check_pool(self) -> None:
-        """Refuse a server on which a long input would hang for ever."""
-        async with self.endpoint.http_client() as http:
-            response = await http.get(
-                "/server_info", headers=self.endpoint.bearer(), timeout=_FIRST_ANSWER_SECONDS
-            )
-        pool = orjson.loads(response.content)["max_total_num_tokens"]
-        needed = self._profile.context_tokens
-        if pool < needed:
-            raise ServerError(
-                f"The embedding server holds {pool} tokens at once, and inputs need {needed}.",
-                remedy="Lower the job's max_tokens, or give the server more memory.",
-            )
 
     def _raise_ended(self, how: str) -> NoReturn:
         if self._guard is not None:

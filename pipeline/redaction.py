@@ -1,6 +1,15 @@
 """Removing a key from a stream of bytes, however the stream is cut into pieces."""
 
+import re
+
 REDACTED = b"<redacted>"
+
+
+def spellings(secret: str) -> tuple[str, ...]:
+    """Return a secret as it is and as Python and JSON write it between quotes, longest first."""
+    escaped = secret.replace("\\", "\\\\")
+    quoted = (escaped.replace("'", "\\'"), escaped.replace('"', '\\"'))
+    return tuple(sorted({secret, escaped, *quoted}, key=len, reverse=True))
 
 
 class KeyRedactor:
@@ -9,7 +18,8 @@ class KeyRedactor:
     def __init__(self, key: bytes) -> None:
         if not key:
             raise ValueError("an empty key cannot be redacted")
-        self._key = key
+        self._keys = tuple(spelling.encode() for spelling in spellings(key.decode()))
+        self._pattern = re.compile(b"|".join(map(re.escape, self._keys)))
         self._held = b""
 
     def __repr__(self) -> str:
@@ -17,7 +27,7 @@ class KeyRedactor:
 
     def feed(self, piece: bytes) -> bytes:
         """Return what can be shown of the stream so far and was not returned before."""
-        *clean, rest = (self._held + piece).split(self._key)
+        *clean, rest = self._pattern.split(self._held + piece)
         num_held = self._num_begun(rest)
         self._held = rest[len(rest) - num_held :]
         return REDACTED.join([*clean, rest[: len(rest) - num_held]])
@@ -28,6 +38,6 @@ class KeyRedactor:
         return held
 
     def _num_begun(self, rest: bytes) -> int:
-        """Return the length of the longest end of `rest` that is a beginning of the key."""
-        longest = min(len(rest), len(self._key) - 1)
-        return next((n for n in range(longest, 0, -1) if rest.endswith(self._key[:n])), 0)
+        """Return the length of the longest end of `rest` that is a beginning of a key."""
+        lengths = range(min(len(rest), len(self._keys[0]) - 1), 0, -1)
+        return next((n for n in lengths if rest.endswith(tuple(k[:n] for k in self._keys))), 0)

@@ -1,24 +1,28 @@
 """A server that is kept serving: when it crashes or hangs, another one takes its place.
 
-Others send the requests, so a hang is found by one of our own now and then: the smallest there is.
+Others send the requests, and theirs are not seen here. A request of our own would wait behind all
+of them, so SGLang's health route is asked: a server at work answers it with its next answer to
+anybody, an idle one embeds a token for it, and after 20 s without either it says 503.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-import numpy as np
+import httpx
 
-from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server_access import ServerAccess
-from embed_index.pipeline.server_life import Patience, ServerLife, ServerProcess
+from embed_index.pipeline.server_life import ServerProcess
 from embed_index.pipeline.supervision import Launch, RestartPolicy, Tell
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import EmbedIndexError, ServerError
 
-_PROBE = (np.zeros(1, dtype=np.int32),)
-"""A single token 0, which every vocabulary has."""
+_HEALTH_ROUTE = "/health_generate"
+"""Unlike `/health`, no variable of the environment has it answer without looking."""
+_ASK_AGAIN_SECONDS = 1.0
 _POLICY = RestartPolicy()
 
 
@@ -27,7 +31,7 @@ class Watchfulness:
     """How closely a server is watched, and how often it is started again."""
 
     answer_seconds: float
-    """How long a small request may wait for its answer, behind all others."""
+    """How long it may answer nobody."""
     probe_pause_seconds: float = 30.0
     steady_seconds: float = 600.0
     """A server that lived this long is no part of a row of failures any more."""
@@ -54,6 +58,7 @@ async def keep_serving(
     """
     policy = watchfulness.policy
     num_failures = 0
+    failure: EmbedIndexError
     while True:
         server = launch()
         steady = False
@@ -62,13 +67,14 @@ async def keep_serving(
             access = await server.wait_ready()
             announce(server, access)
             began = time.monotonic()
-            failure = await _wait_until_over(server, access, watchfulness=watchfulness)
+            failure = await _wait_until_over(server, watchfulness=watchfulness)
             steady = time.monotonic() - began > watchfulness.steady_seconds
             # One that hangs is past politeness.
             await asyncio.to_thread(server.kill)
-        except ServerError as error:
+        except EmbedIndexError as error:
             if not num_failures:
                 raise
+            # Its settings were right once: a port, a disk or memory that is taken becomes free.
             failure = error
         finally:
             await server.stop()
@@ -83,33 +89,42 @@ async def keep_serving(
         await asyncio.sleep(policy.pause_seconds(num_failures))
 
 
-async def _wait_until_over(
-    server: ServerProcess, access: ServerAccess, *, watchfulness: Watchfulness
-) -> ServerError:
+async def _wait_until_over(server: ServerProcess, *, watchfulness: Watchfulness) -> ServerError:
     """Return why a server cannot be used any more."""
+    ends = asyncio.create_task(server.watch())
+    falls_silent = asyncio.create_task(_watch_answers(server, watchfulness=watchfulness))
+    try:
+        done, _ = await asyncio.wait({ends, falls_silent}, return_when=asyncio.FIRST_COMPLETED)
+        await done.pop()
+    except ServerError as failure:
+        return failure
+    finally:
+        for task in (ends, falls_silent):
+            task.cancel()
+        await asyncio.gather(ends, falls_silent, return_exceptions=True)
+
+
+async def _watch_answers(server: ServerProcess, *, watchfulness: Watchfulness) -> NoReturn:
+    """Wait until a server answers nobody any more, and raise."""
     seconds = watchfulness.answer_seconds
-    patience = Patience(answer_seconds=seconds, min_tokens_per_second=1.0)
-    limits = ClientLimits(vocab_size=1, max_tokens=1, answer_seconds=2 * seconds)
-    async with (
-        EmbeddingClient(server.endpoint, limits=limits) as client,
-        ServerLife(server, client, patience=patience) as life,
-    ):
-        over = asyncio.create_task(life.wait_until_over())
-        probing = asyncio.create_task(
-            _probe(life, width=access.width, pause_seconds=watchfulness.probe_pause_seconds)
-        )
-        try:
-            await asyncio.wait({over, probing}, return_when=asyncio.FIRST_COMPLETED)
-            if not over.done():
-                await probing
-            return await over
-        finally:
-            for task in (over, probing):
-                task.cancel()
-            await asyncio.gather(over, probing, return_exceptions=True)
+    async with server.endpoint.http_client() as http:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await _wait_for_answer(server.endpoint, http=http)
+            except TimeoutError:
+                raise ServerError(
+                    f"The embedding server runs, and has answered nothing for {seconds:.0f} s.",
+                    remedy="See its log. Where it is only slow, raise --request-timeout-seconds.",
+                ) from None
+            await asyncio.sleep(watchfulness.probe_pause_seconds)
 
 
-async def _probe(life: ServerLife, *, width: int, pause_seconds: float) -> NoReturn:
+async def _wait_for_answer(endpoint: EmbeddingEndpoint, *, http: httpx.AsyncClient) -> None:
     while True:
-        await life.embed(_PROBE, dimension=width)
-        await asyncio.sleep(pause_seconds)
+        with contextlib.suppress(httpx.TransportError):
+            # Under another root path the route is none of those that are open.
+            response = await http.get(_HEALTH_ROUTE, headers=endpoint.bearer())
+            if response.status_code == httpx.codes.OK:
+                return
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)

@@ -35,6 +35,9 @@ _MEMORY_SHARE = 0.8
 """For weights and key-value pool; the rest is for a pass of 32,768 tokens, some 4 GB with the 8B
 model by its shapes."""
 _KEEP_ALIVE_SECONDS = 120
+_HEALTH_SECONDS = 86_400
+"""A server that its health route calls unhealthy drops on SIGTERM what is in flight. Of itself that
+is one without an answer for 20 s, and on a CPU a single input takes longer."""
 _FA3_MAJORS = frozenset({8, 9})
 _KV_POOL_FLAGS = frozenset({"--attention-backend", "--chunked-prefill-size"})
 
@@ -131,6 +134,7 @@ def child_environment(
     environment |= {
         # The 0.6B model's configuration ends at 32,768, eight tokens before our context.
         "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
+        "SGLANG_HEALTH_CHECK_TIMEOUT": str(_HEALTH_SECONDS),
         "SGLANG_TIMEOUT_KEEP_ALIVE": str(_KEEP_ALIVE_SECONDS),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",

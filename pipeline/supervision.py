@@ -17,7 +17,7 @@ from embed_index.pipeline.embedding_client import EmbeddingClient, RequestRefuse
 from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_life import Patience, ServerLife, ServerProcess
 from embed_index.pipeline.trials import Suspects, Turnstile
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import ContractError, EmbedIndexError, ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 
 Launch: TypeAlias = Callable[[], ServerProcess]
@@ -152,7 +152,7 @@ class SupervisedEmbedder:
             life = await self._restart(failure)
             self._enter(life)
 
-    async def _restart(self, failure: ServerError) -> ServerLife:
+    async def _restart(self, failure: EmbedIndexError) -> ServerLife:
         policy = self._supervision.policy
         while self._num_deaths <= policy.max_deaths:
             self._supervision.tell(f"{failure.message.splitlines()[0]} It is started again.")
@@ -160,7 +160,10 @@ class SupervisedEmbedder:
             try:
                 self._start()
                 life, _ = await self._open_life()
-            except ServerError as error:
+            except ContractError:
+                raise
+            except EmbedIndexError as error:
+                # Its settings were right once: a port, a disk or memory that is taken becomes free.
                 failure = error
                 self._num_deaths += 1
                 await self._close_life()

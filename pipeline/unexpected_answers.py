@@ -124,5 +124,6 @@ def _reason(response: httpx.Response, *, key: str) -> str:
             said = said[field]
     if not isinstance(said, str):
         return ""
-    words = " ".join(said.split())[:_MAX_REASON_CHARS].rstrip(".")
-    return ": " + words.replace(key, "<redacted>") if words else ""
+    # Cut afterwards: of a key that is cut nothing would be recognised.
+    words = " ".join(said.split()).replace(key, "<redacted>")[:_MAX_REASON_CHARS].rstrip(".")
+    return f": {words}" if words else ""

@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from misbehaving_server import KEY, Request, _read, _render, in_base64, reply, vector_of
+from misbehaving_server import KEY, Answer, Request, _read, _render, in_base64, reply, vector_of
 from pydantic import SecretStr
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import ConfigurationError, ServerError
 
 ACCESS = ServerAccess(
     models=("fragile",),
@@ -38,14 +38,23 @@ def any_of(*marked: int) -> Verdict:
 class FragileServer:
     """Answers together what arrives together, so that a death takes several requests along."""
 
-    def __init__(self, *, dies: Verdict = never, hangs: Verdict = never, starts: bool = True):
+    def __init__(
+        self,
+        *,
+        dies: Verdict = never,
+        hangs: Verdict = never,
+        starts: bool = True,
+        has_port: bool = True,
+        busy: bool = False,
+    ):
         self.endpoint = EmbeddingEndpoint.from_settings(
             "http://127.0.0.1:1", key=SecretStr(KEY), model="fragile"
         )
         self.most_at_once = 0
         self._num_at_once = 0
         self.was_killed = False
-        self._dies, self._hangs, self._starts = dies, hangs, starts
+        self._dies, self._hangs, self._starts, self._is_busy = dies, hangs, starts, busy
+        self._has_port = has_port
         self._is_alive = False
         self._is_hung = False
         self._dead = asyncio.Event()
@@ -54,6 +63,8 @@ class FragileServer:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
+        if not self._has_port:
+            raise ConfigurationError("Port 30000 on 127.0.0.1 cannot be used.")
         self._is_alive = True
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
@@ -71,6 +82,7 @@ class FragileServer:
         return self._is_alive
 
     async def watch(self) -> NoReturn:
+        await self._dead.wait()
         raise ServerError("The embedding server ended unexpectedly.")
 
     def kill(self) -> None:
@@ -100,7 +112,9 @@ class FragileServer:
             writer.close()
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        inputs: list[list[int]] = request.body["input"]
+        is_question = request.route == "/health_generate"
+        # As SGLang, it embeds a token to see whether it can.
+        inputs: list[list[int]] = [[0]] if is_question else request.body["input"]
         self._num_at_once += 1
         self.most_at_once = max(self.most_at_once, self._num_at_once)
         await asyncio.sleep(0.01)
@@ -108,12 +122,16 @@ class FragileServer:
         if self._dies(inputs):
             self.die()
         self._is_hung = self._is_hung or self._hangs(inputs)
-        if self._is_hung:
+        if self._is_hung or (self._is_busy and not is_question):
             await self._dead.wait()
-        width = request.body["dimensions"]
         if self._is_alive:
-            writer.write(_render(reply([in_base64(vector_of(ids)[:width]) for ids in inputs])))
+            writer.write(_render(Answer() if is_question else _vectors(inputs, request)))
             await writer.drain()
+
+
+def _vectors(inputs: Sequence[Sequence[int]], request: Request) -> Answer:
+    width = request.body["dimensions"]
+    return reply([in_base64(vector_of(ids)[:width]) for ids in inputs])
 
 
 class Nursery:

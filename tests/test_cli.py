@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from embed_index.jobs import deploy, failures, keys
 from embed_index.jobs.main import COMMANDS, cli
-from embed_index.jobs.redaction import REDACTOR
+from embed_index.jobs.redaction import REDACTOR, Redactor
 from embed_index.pipeline.stored_chunks import SearchHit, StoredChunk
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.description import CollectionDescription, VersionDescription
@@ -214,6 +214,14 @@ def test_remembered_secrets_are_scrubbed_longest_first() -> None:
     REDACTOR.remember("abcd-part", "abcd-part-and-more", "abc")
 
     assert REDACTOR.scrub("abcd-part-and-more abcd-part abc") == "*** *** abc"
+
+
+def test_remembered_secrets_are_scrubbed_as_python_and_json_write_them() -> None:
+    secret = 'back\\slash"quote'
+    redactor = Redactor()
+    redactor.remember(secret)
+
+    assert redactor.scrub(f"{[secret]} {json.dumps([secret])}") == "['***'] [\"***\"]"
 
 
 def test_closed_standard_output_ends_the_command_quietly(repository: Path) -> None:

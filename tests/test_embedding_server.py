@@ -271,6 +271,19 @@ async def test_an_unknown_flag_ends_the_start_with_sglangs_own_words(
         await server.wait_ready()
 
 
+@pytest.mark.parametrize("flag", ["--max-total-tokens", "--context-length"])
+async def test_a_server_too_small_for_the_longest_input_is_refused(
+    new_server: StartServer, flag: str
+) -> None:
+    server = new_server(flag, "512")
+    server.start()
+
+    with pytest.raises(ConfigurationError, match="at most 511 tokens, and this job needs 512"):
+        await server.wait_ready()
+
+    assert not server.is_alive()
+
+
 # --- every ending -------------------------------------------------------------------------------
 
 

@@ -1,3 +1,6 @@
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +18,17 @@ def test_the_key_is_replaced_however_the_stream_is_cut(key: bytes, pieces: list[
     shown = b"".join(redactor.feed(piece) for piece in pieces) + redactor.flush()
 
     assert shown == b"".join(pieces).replace(key, REDACTED)
+
+
+@pytest.mark.parametrize("key", ["back\\slash", "quotes'\"", "apostrophe'", 'quote"'])
+def test_a_key_is_known_as_python_and_json_write_it(key: str) -> None:
+    written = f"{key} {[key]} {[key + chr(34)]} {json.dumps([key])}".encode()
+    redactor = KeyRedactor(key.encode())
+
+    shown = b"".join(redactor.feed(bytes([byte])) for byte in written) + redactor.flush()
+
+    assert shown.count(REDACTED) == 4
+    assert key[:4].encode() not in shown
 
 
 def test_only_what_may_begin_the_key_is_held_back() -> None:

@@ -30,6 +30,17 @@ main()
 """The command line, told to whisper the random key to the test."""
 
 
+CHILD = """
+import resource, subprocess
+from embed_index.jobs import main
+_, allowed = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (allowed, allowed))
+main.cli = lambda **_: subprocess.run(["cat", "/proc/self/limits"], check=True)
+main.main()
+"""
+"""The command line where core files are wanted, with a child that tells what it may write."""
+
+
 def process_files() -> Iterator[Path]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -82,6 +93,13 @@ def test_a_run_leaves_no_trace_of_its_key(
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "embedding-server.log" for path in files)
     assert not leaks | {path for path in files if holds(path, key)}
+
+
+def test_a_crash_leaves_no_core_file_with_keys_in_it() -> None:
+    said = subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True)
+
+    (limits,) = [line for line in said.stdout.splitlines() if line.startswith("Max core file")]
+    assert limits.split()[4:6] == ["0", "0"]
 
 
 @pytest.mark.timeout(600)

@@ -79,7 +79,7 @@ def test_a_key_is_rotated_while_the_server_is_in_use(
 def test_a_server_that_is_killed_or_hangs_is_replaced_with_the_same_port_and_key(
     start: Callable[..., ServeProcess], key_file: Path, number: signal.Signals
 ) -> None:
-    serve = start("--request-timeout-seconds", "10")
+    serve = start("--request-timeout-seconds", "10", "--max-tokens", "512")
     serve.wait_ready()
     key, url = key_file.read_text().strip(), serve.record.url
     before = serve.server_group()

@@ -279,6 +279,15 @@ async def test_an_unusable_server_is_told_apart(behaviour: Behaviour, message: s
     assert error.value.remedy
 
 
+async def test_a_key_that_a_long_answer_repeats_is_not_shown_in_part() -> None:
+    def fails_at_length(request: Request) -> Answer:
+        return Answer(status=400, body=orjson.dumps({"message": f"{'x' * 190} {KEY}"}))
+
+    with pytest.raises(ServerError, match="status 400") as error:
+        await access(asks_for_the_key({}, embedding=fails_at_length))
+    assert KEY[:8] not in str(error.value)
+
+
 async def test_a_refused_key_is_named_as_such_and_not_repeated() -> None:
     with pytest.raises(ServerError, match="refuses the key") as error:
         await access(asks_for_the_key(SGLANG), key="another-key")

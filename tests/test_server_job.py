@@ -13,10 +13,12 @@ from fragile_server import FragileServer
 from pydantic import SecretStr
 from supervised import QUICK
 
-from embed_index.jobs import server_job
-from embed_index.jobs.server_job import ReadKey, ServerJob
+from embed_index.jobs import server_choice, server_job
+from embed_index.jobs.server_job import ReadKey, ServerJob, watchfulness_of
+from embed_index.pipeline.cuda import Gpu
 from embed_index.pipeline.serving import Watchfulness
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import JobSettings
 
 FIRST, SECOND = SecretStr("ei-first"), SecretStr("ei-second")
 WATCHFUL = Watchfulness(answer_seconds=10.0, probe_pause_seconds=10.0, policy=QUICK)
@@ -123,6 +125,28 @@ async def test_a_hangup_ends_a_server_whose_terminal_was_closed(
         await job.end()
 
     assert job.keys == ["ei-first"]
+
+
+GPU = Gpu(index=0, name="H200", compute_capability=(9, 0), memory_bytes=1 << 37, uuid="GPU-0")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "seconds"),
+    [
+        ((), {}, 5 + 300 + 32_768 / 20),
+        ((GPU,), {}, 5 + 300 + 32_768 / 1_000),
+        ((), {"request_timeout_seconds": 1, "max_tokens": 512}, 5 + 1 + 512 / 20),
+    ],
+)
+def test_a_server_may_be_silent_for_as_long_as_its_longest_input_takes(
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: tuple[Gpu, ...],
+    given: dict[str, object],
+    seconds: float,
+) -> None:
+    monkeypatch.setattr(server_choice, "visible_gpus", lambda: gpus)
+
+    assert watchfulness_of(JobSettings.model_validate(given)).answer_seconds == seconds
 
 
 TERMINAL = """

@@ -79,11 +79,19 @@ async def test_a_server_that_hangs_is_killed_and_has_a_successor() -> None:
     assert "has answered nothing" in keeper.told[0]
 
 
-async def test_one_that_answers_in_time_is_left_alone() -> None:
-    keeper = Keeper(Nursery(FragileServer))
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(FragileServer, id="idle"),
+        # A request of our own would wait behind those of others.
+        pytest.param(lambda: FragileServer(busy=True), id="busy"),
+    ],
+)
+async def test_one_that_answers_somebody_is_left_alone(make: Callable[[], FragileServer]) -> None:
+    keeper = Keeper(Nursery(make))
     keeping = asyncio.create_task(keeper.keep())
     answered = asyncio.Event()
-    asyncio.get_running_loop().call_later(3 * WATCHFUL.answer_seconds, answered.set)
+    asyncio.get_running_loop().call_later(6 * WATCHFUL.answer_seconds, answered.set)
     await answered.wait()
 
     assert not keeping.done()
@@ -108,6 +116,21 @@ async def test_a_successor_that_does_not_start_is_one_of_the_failures() -> None:
         await keeper.keep()
 
     assert keeper.num_ready == 1
+
+
+async def test_a_port_that_is_taken_at_a_restart_is_tried_again() -> None:
+    launch = Nursery(FragileServer, lambda: FragileServer(has_port=False), FragileServer)
+
+    def kill_the_first(server: FragileServer) -> None:
+        if server is launch.servers[0]:
+            dies_soon(server)
+
+    keeper = Keeper(launch, on_ready=kill_the_first)
+
+    await keeper.keep_until_ready(2)
+
+    assert launch.num_lives == 3
+    assert "Port 30000" in keeper.told[1]
 
 
 async def test_the_first_server_that_does_not_start_ends_it_at_once() -> None:

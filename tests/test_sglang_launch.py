@@ -11,6 +11,7 @@ from embed_index.pipeline.sglang_launch import (
     sglang_flags,
 )
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.settings import MAX_SECONDS
 
 HOPPER = (9, 0)
 
@@ -114,6 +115,14 @@ def test_no_secret_of_ours_reaches_the_servers_environment() -> None:
     assert theirs["PATH"] == "/bin"
     assert theirs["HF_HOME"] == "/models"
     assert not set(theirs.values()) & {"a", "b", "c", "d"}
+
+
+def test_a_server_at_work_on_a_long_input_does_not_call_itself_unhealthy() -> None:
+    ours = {"SGLANG_HEALTH_CHECK_TIMEOUT": "20"}
+
+    theirs = child_environment(ours, device="cpu", local_model=True)
+
+    assert int(theirs["SGLANG_HEALTH_CHECK_TIMEOUT"]) >= MAX_SECONDS
 
 
 def test_a_local_model_never_asks_the_hub() -> None:

@@ -162,6 +162,20 @@ async def test_a_server_that_does_not_come_back_ends_the_run() -> None:
     assert launch.num_lives == 1 + QUICK.max_deaths
 
 
+async def test_a_port_that_is_taken_at_a_restart_is_tried_again() -> None:
+    launch = Nursery(
+        lambda: FragileServer(dies=lambda _: True),
+        lambda: FragileServer(has_port=False),
+        FragileServer,
+    )
+
+    async with supervised(launch, supervision()) as embedder:
+        results = await embed_all(embedder, batch(1, 2))
+
+    check(results, refused=set())
+    assert launch.num_lives == 3
+
+
 async def test_a_first_start_that_fails_is_not_repeated() -> None:
     launch = Nursery(lambda: FragileServer(starts=False))
 
