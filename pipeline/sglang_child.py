@@ -12,12 +12,14 @@ Standard output: the log file.
 
 import contextlib
 import ctypes
+import importlib
 import os
 import select
 import signal
+import socket
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from embed_index.pipeline.redaction import KeyRedactor
 from embed_index.pipeline.server_gate import KeyGate
@@ -75,6 +77,39 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
         launch_server(server_args)
     finally:
         kill_process_tree(os.getpid(), include_parent=False)
+
+
+def keep_store_on_loopback() -> None:
+    """Have PyTorch's store for process groups listen on loopback alone.
+
+    By itself it listens on every interface, whatever address it is given, and takes what anybody
+    sends. A PyTorch that makes its stores in another way is left alone.
+    """
+    from torch.distributed import TCPStore
+
+    # A function of the same name hides the module.
+    rendezvous: Any = importlib.import_module("torch.distributed.rendezvous")
+    create_store = getattr(rendezvous, "_create_c10d_store", None)
+    if create_store is None:
+        return
+
+    def create(
+        hostname: str, port: int, rank: int, world_size: int, timeout: Any, *more: Any, **named: Any
+    ) -> Any:
+        if rank != 0 or hostname not in (_LOOPBACK, "localhost"):
+            return create_store(hostname, port, rank, world_size, timeout, *more, **named)
+        listener = socket.create_server((_LOOPBACK, port))
+        return TCPStore(
+            host_name=_LOOPBACK,
+            port=port,
+            world_size=world_size,
+            is_master=True,
+            timeout=timeout,
+            multi_tenant=True,
+            master_listen_fd=listener.detach(),
+        )
+
+    rendezvous._create_c10d_store = create  # noqa: SLF001
 
 
 def _read_line(stdin: int) -> bytes | None:
@@ -147,3 +182,6 @@ def _write(output: int, piece: bytes) -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    # A process that SGLang spawned: it begins with this module, too.
+    keep_store_on_loopback()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from sglang_fixtures import (
     MAX_TOKENS,
@@ -168,6 +169,20 @@ def test_no_process_shows_the_key(sglang_server: RunningServer) -> None:
                     assert key not in (process / name).read_bytes()
                     looked_at += 1
     assert looked_at > 2 * num_members(sglang_server.server)
+
+
+def test_nothing_of_the_server_listens_beyond_this_host(sglang_server: RunningServer) -> None:
+    group = sglang_server.server.process_group
+    assert group is not None
+    listening = [
+        connection.laddr
+        for pid in living_members(group)
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert listening
+    assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
 def test_the_log_is_ours_alone_and_holds_no_key(sglang_server: RunningServer) -> None:
