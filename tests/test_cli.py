@@ -142,6 +142,8 @@ def commands(group: click.Group = cli, *above: str) -> Iterator[tuple[str, click
         (StoreError("x"), 4),
         (LockHeldError("x"), 5),
         (DriftError("x"), 6),
+        (PermissionError(13, "Permission denied", "/srv/state/x.lock"), 2),
+        (PermissionError(1, "Operation not permitted"), 1),
         (KeyboardInterrupt(), 130),
         (ExceptionGroup("tasks", [StoreError("x"), ValueError("y")]), 4),
         (ExceptionGroup("outer", [ExceptionGroup("inner", [LockHeldError("x")])]), 5),
@@ -163,6 +165,18 @@ def test_expected_failure_is_a_message_and_a_remedy_on_standard_error(wiring: Wi
 
     assert result.stderr == "error: articles: Milvus is away\nStart it.\n"
     assert result.stdout == ""
+
+
+def test_a_file_of_another_user_is_named_and_no_bug(wiring: Wiring) -> None:
+    wiring.failure = PermissionError(13, "Permission denied", "/srv/state/x.lock")
+
+    result = invoke(*RUN)
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: articles: /srv/state/x.lock: Permission denied\n"
+        "Run it as the user that the job runs as, and let that one in there.\n"
+    )
 
 
 @pytest.mark.parametrize(
