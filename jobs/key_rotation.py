@@ -42,11 +42,7 @@ async def _rotate(place: KeyPlace, *, state_dir: Path, patience_seconds: float) 
     REDACTOR.remember(old.get_secret_value())
     serving = _find(state_dir)
     _refuse_other_source(serving, place=place)
-    if not await _takes(serving, old):
-        raise ServerError(
-            f"The server at {serving.url} does not take the key in {place.path}.",
-            remedy="Wait until it is ready, or name the place that it reads its key from.",
-        )
+    await _refuse_other_key(serving, old, place=place)
     new = draw_key()
     place.replace(new)
     try:
@@ -92,6 +88,23 @@ def _refuse_other_source(serving: ServingRecord, *, place: KeyPlace) -> None:
             f"the server of process {serving.pid} reads its key from {serving.key_file}, "
             f"not from {place.path}",
             remedy="Name that file.",
+        )
+
+
+async def _refuse_other_key(serving: ServingRecord, key: SecretStr, *, place: KeyPlace) -> None:
+    """Refuse a server that does not answer with the key, which would tell nothing afterwards."""
+    takes = await _takes(serving, key)
+    if takes is None:
+        raise ServerError(
+            f"The server at {serving.url} does not answer.",
+            remedy="Wait until it is ready: `embed-index serve` says so.",
+        )
+    if not takes:
+        # As after a rotation that was killed between writing the key and sending the signal.
+        raise ServerError(
+            f"The server at {serving.url} does not take the key in {place.path}.",
+            remedy=f"If that is the key to have, have the server read it: kill -HUP {serving.pid}. "
+            "Otherwise put the server's key there, or name the place that it reads its key from.",
         )
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,14 +140,26 @@ def test_a_server_that_reads_another_file_is_left_alone(
 def test_a_key_that_the_server_does_not_take_is_not_rotated(
     start: StartServe, key_file: Path, state: Path
 ) -> None:
-    start("obeys")
+    serving = start("obeys")
     key_file.write_text("ei-another\n")
 
     result = rotate(key_file, state)
 
     assert result.exit_code == 4
-    assert "does not take the key" in result.stderr
+    assert f"does not take the key in {key_file}" in result.stderr
+    assert f"kill -HUP {serving.pid}" in result.stderr
     assert key_file.read_text() == "ei-another\n"
+
+
+def test_a_server_that_is_still_starting_is_waited_for_before_a_rotation(
+    key_file: Path, state: Path
+) -> None:
+    with recorded_serving(state, replace(RECORD, key_file=str(key_file))):
+        result = rotate(key_file, state)
+
+    assert result.exit_code == 4
+    assert f"The server at {RECORD.url} does not answer." in result.stderr
+    assert "Wait until it is ready" in result.stderr
 
 
 def test_without_a_running_server_nothing_is_rotated(key_file: Path, state: Path) -> None:
