@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from embed_index.jobs.key_generation import draw_key
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.jobs.redaction import REDACTOR
+from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.serving_record import ServingRecord, find_serving
@@ -44,22 +45,30 @@ async def _rotate(place: KeyPlace, *, state_dir: Path, patience_seconds: float) 
     _refuse_other_source(serving, place=place)
     await _refuse_other_key(serving, old, place=place)
     new = draw_key()
-    place.replace(new)
+    # A signal takes effect where something is awaited: never between a key and the word of it.
+    with stopping_on_signals(lambda: False, grace_seconds=0.0):
+        place.replace(new)
+        try:
+            _signal(serving)
+            return await _wait_for_change(
+                old, new, state_dir=state_dir, serving=serving, patience_seconds=patience_seconds
+            )
+        except BaseException as error:
+            error.add_note(_put_back(old, place=place, state_dir=state_dir))
+            raise
+
+
+def _put_back(old: SecretStr, *, place: KeyPlace, state_dir: Path) -> str:
+    """Undo what was done; return in words which key is where."""
     try:
-        _signal(serving)
-        return await _wait_for_change(
-            old, new, state_dir=state_dir, serving=serving, patience_seconds=patience_seconds
-        )
-    except BaseException as error:
         place.replace(old)
-        still_there = find_serving(state_dir)
-        if still_there is not None:
-            _signal(still_there)
-        error.add_note(
-            f"The old key is back in {place.path}"
-            + (", and the server was told to take it." if still_there else ".")
-        )
-        raise
+    except ConfigurationError as error:
+        return f"The new key stays in {place.path}: {error.message}."
+    serving = find_serving(state_dir)
+    if serving is None:
+        return f"The old key is back in {place.path}."
+    _signal(serving)
+    return f"The old key is back in {place.path}, and the server was told to take it."
 
 
 def _find(state_dir: Path) -> ServingRecord:
