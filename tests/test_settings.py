@@ -110,6 +110,12 @@ def test_a_working_folder_that_we_may_not_look_into_has_no_env_file(tmp_path: Pa
     assert loaded.sources["dimension"].origin == "default"
 
 
+def test_a_byte_order_mark_begins_a_job_file_or_an_env_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path, toml="\ufeff" + TOML, dotenv="\ufeffEMBED_INDEX_COLLECTION=articles\n")
+
+    assert (loaded.settings.dimension, loaded.settings.collection) == (32, "articles")
+
+
 def test_negated_flag_wins_over_the_job_file(tmp_path: Path) -> None:
     loaded = load(tmp_path, toml="[run]\nquiet = true\n", flags={"quiet": False})
 
