@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import NoReturn
 
 import click
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL_SECONDS = 0.1
 
 ReadKey = Callable[[], SecretStr]
 Launcher = Callable[[SecretStr], ServerProcess]
@@ -145,11 +147,29 @@ class ServerJob:
             await asyncio.wait({serving, deciding}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 await serving
-            return await deciding
+            next_key = await deciding
+            if next_key is None:
+                await self._end(serving)
+            return next_key
         finally:
             for task in (serving, deciding):
                 task.cancel()
             await asyncio.wait({serving, deciding})
+
+    async def _end(self, serving: "asyncio.Task[NoReturn]") -> None:
+        """Let a server finish what is in flight; one more signal to stop cuts it off."""
+        serving.cancel()
+        waiting = asyncio.create_task(self._wait_for_stop())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        while not serving.done():
+            # A cancellation may meet what comes before the wait for the server.
+            serving.cancel()
+            await asyncio.wait({serving}, timeout=_POLL_SECONDS)
+
+    async def _wait_for_stop(self) -> None:
+        while await self._received.get() == signal.SIGHUP:
+            pass
 
     async def _decide(self, key: SecretStr) -> SecretStr | None:
         """Wait for a signal that changes something; return the next key, None to end."""
@@ -166,6 +186,7 @@ class ServerJob:
                 continue
             self._tell("restarts with " + ("the same key" if new == key else "the new key"))
             return new
+        self._tell("ends when what is in flight is finished; one more signal ends it at once")
         return None
 
     def _announce(self, server: ServerProcess, access: ServerAccess) -> None:
