@@ -31,8 +31,8 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
     A server that ends, or leaves a small request unanswered for --request-timeout-seconds, is
     started again with the same port and key; one that keeps failing ends with exit code 4. SIGHUP
     reads the key anew and restarts the server when it has finished what is in flight; closing the
-    terminal ends it. On SIGTERM or Ctrl-C it finishes what is in flight, too; a second one ends it
-    at once.
+    terminal ends it, but not under nohup. On SIGTERM or Ctrl-C it finishes what is in flight, too;
+    a second one ends it at once.
 
     \b
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000

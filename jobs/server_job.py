@@ -121,7 +121,9 @@ class ServerJob:
         self._tell = tell
         self._read_key = read_key
         self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._had_terminal = has_terminal()
+        # Whoever starts it under nohup wants it to outlive the terminal.
+        is_under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._ends_with_terminal = has_terminal() and not is_under_nohup
 
     async def run(self, key: SecretStr) -> None:
         """Serve until a signal ends it."""
@@ -174,7 +176,7 @@ class ServerJob:
     async def _decide(self, key: SecretStr) -> SecretStr | None:
         """Wait for a signal that changes something; return the next key, None to end."""
         while await self._received.get() == signal.SIGHUP:
-            if self._had_terminal and not has_terminal():
+            if self._ends_with_terminal and not has_terminal():
                 return None
             if self._read_key is None:
                 self._tell("ends, so that systemd starts it again with the credential as it is now")

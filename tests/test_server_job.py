@@ -154,6 +154,20 @@ async def test_a_hangup_ends_a_server_whose_terminal_was_closed(
     assert job.keys == ["ei-first"]
 
 
+async def test_a_hangup_restarts_a_server_under_nohup_whose_terminal_was_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(server_job, "has_terminal", lambda: next(answers))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with ready(lambda: SECOND) as job:
+            send(signal.SIGHUP)
+            assert await job.says() == "restarts with the new key"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 TERMINAL = """
 import os, pty, signal, sys
 from embed_index.jobs.terminal import has_terminal
