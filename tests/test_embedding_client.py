@@ -17,6 +17,7 @@ from misbehaving_server import (
     Behaviour,
     MisbehavingServer,
     Request,
+    compresses_wrongly,
     drops,
     embeds,
     hangs,
@@ -237,7 +238,7 @@ async def test_long_inputs_in_flight_are_given_more_time(connect: Connect, waits
     assert waits.seconds == []
 
 
-@pytest.mark.parametrize("failure", [says(500), drops])
+@pytest.mark.parametrize("failure", [says(500), drops, compresses_wrongly])
 async def test_a_server_that_keeps_failing_is_given_up(
     connect: Connect, failure: Behaviour
 ) -> None:
