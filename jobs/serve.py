@@ -38,6 +38,7 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000
     embed-index serve --job nightly.toml --key-file /etc/embed-index/key
     """  # noqa: D301 - Click wants the character
+    folder = Path.cwd()  # It may be gone when SIGHUP comes.
 
     def load() -> LoadedSettings:
         return load_settings(
@@ -45,6 +46,7 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
             flags=flags,
             required=() if show_config else ("server_key",),
             key_file=key_file,
+            folder=folder,
         )
 
     loaded = load()

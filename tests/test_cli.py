@@ -269,6 +269,36 @@ def test_a_log_on_a_full_disk_does_not_look_like_a_bug(
     assert b"Traceback" not in (done.stdout or b"") + (done.stderr or b"")
 
 
+@pytest.mark.parametrize("arguments", [("keys", "generate", "--key-file", "k"), ("doctor",)])
+def test_a_working_folder_that_is_gone_is_no_bug(
+    wiring: Wiring, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    Path("gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+
+    result = invoke(*arguments)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the working folder does not exist any more\n")
+
+
+def test_serve_reads_its_key_anew_although_its_folder_is_gone(
+    wiring: Wiring, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(SECRET)
+    key_file.chmod(0o600)
+    Path("gone").mkdir()
+    os.chdir("gone")
+
+    assert invoke("serve", "--key-file", str(key_file)).exit_code == 0
+    (tmp_path / "gone").rmdir()
+    ((_, keywords),) = wiring.calls
+
+    assert keywords["reload"]().settings.secrets() == (SECRET,)
+
+
 def test_broken_pipe_to_another_process_is_not_mistaken_for_standard_output(wiring: Wiring) -> None:
     wiring.failure = BrokenPipeError(32, "Broken pipe")
 
