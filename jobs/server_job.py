@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -197,4 +198,6 @@ class ServerJob:
 
 
 def _tell(text: str) -> None:
-    click.echo(REDACTOR.scrub(text), err=True)
+    # That its log is full or was closed is no reason to end a server that others use.
+    with suppress(OSError):
+        click.echo(REDACTOR.scrub(text), err=True)

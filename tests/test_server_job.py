@@ -1,6 +1,8 @@
 """What `embed-index serve` makes of signals, on servers that are there at once."""
 
 import asyncio
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -166,6 +168,16 @@ async def test_a_hangup_restarts_a_server_under_nohup_whose_terminal_was_closed(
             assert await job.says() == "restarts with the new key"
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_log_on_a_full_disk_does_not_end_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+
+    server_job._tell("ready at http://127.0.0.1:30000/v1")
 
 
 TERMINAL = """
