@@ -28,12 +28,13 @@ from embed_index.schemas.errors import (
 
 BUG = 1
 INTERRUPTED = 130
+_CONFIGURATION = 2
 _UNAVAILABLE = 4
 CLOSED_PIPE = 141
 """What a shell reports for a command that a closed pipe ended: 128 and SIGPIPE."""
 
 _EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
-    (ConfigurationError, 2),
+    (ConfigurationError, _CONFIGURATION),
     (DeadLetterLimitError, 3),
     (UnavailableError, _UNAVAILABLE),
     (LockHeldError, 5),
@@ -65,12 +66,19 @@ def exit_code(error: BaseException) -> int:
     cause = first_cause(error)
     if _is_full_disk(cause):
         return _UNAVAILABLE
+    if _is_forbidden_file(cause):
+        return _CONFIGURATION
     return next((code for type_, code in _EXIT_CODES if isinstance(cause, type_)), BUG)
 
 
 def _is_full_disk(cause: BaseException) -> bool:
     """Say whether a disk is full that is none of the pipeline's, such as the log's."""
     return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _is_forbidden_file(cause: BaseException) -> bool:
+    """Say whether it is a file that another user may look at, and not this one."""
+    return isinstance(cause, PermissionError) and cause.filename is not None
 
 
 def report(error: BaseException, invocation: Invocation) -> int:
@@ -129,6 +137,11 @@ def _explain(cause: BaseException, code: int) -> tuple[str, str]:
     if isinstance(cause, OSError) and _is_full_disk(cause):
         place = cause.filename or "a file that the command writes"
         return f"{place}: {os.strerror(cause.errno or 0)}", "Make room, then run again to resume."
+    if isinstance(cause, PermissionError) and _is_forbidden_file(cause):
+        return (
+            f"{cause.filename}: {cause.strerror}",
+            "Run it as the user that the job runs as, and let that one in there.",
+        )
     if code == INTERRUPTED:
         return "interrupted", "Give the same command again; a run continues where it stopped."
     return (

@@ -8,6 +8,7 @@ from dotenv import dotenv_values
 
 from embed_index.jobs.places import lock_path
 from embed_index.jobs.server_examination import own_server_checks, running_server_checks
+from embed_index.jobs.settings_loading import env_file_in
 from embed_index.jobs.single_check import Check, made
 from embed_index.pipeline.milvus_check import check_milvus
 from embed_index.pipeline.parquet_source import ParquetSource
@@ -36,8 +37,8 @@ def examine_host(
 def _checks(settings: JobSettings, *, folder: Path, key_file: Path | None) -> Iterator[Check]:
     if key_file is not None:
         yield "key file", partial(check_secret_file, key_file, subject="key file")
-    for file in dict.fromkeys((folder / ".env", Path.cwd() / ".env")):
-        if file.is_file() and _holds_secret(file):
+    for file in dict.fromkeys(map(env_file_in, (folder, Path.cwd()))):
+        if file is not None and _holds_secret(file):
             yield ".env", partial(check_secret_file, file, subject=".env")
     if settings.server_url:
         yield from running_server_checks(settings, key_file=key_file)

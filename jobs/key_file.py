@@ -1,5 +1,6 @@
 """Reads a secret from a file that is meant to hold nothing else."""
 
+import shlex
 import stat
 from pathlib import Path
 
@@ -22,17 +23,28 @@ def refuse_open_to_others(path: Path) -> None:
     """Refuse a file with a key in it that others may read or write.
 
     Raises:
-        ConfigurationError: They may, or there is no such file.
+        ConfigurationError: They may, there is no such file, or it is a folder or a device.
     """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise _unreadable(path, error) from None
+    # A shell's <(command) is a pipe.
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise no_file(path)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(
             f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o})",
-            remedy=f"Run: chmod 600 {path}. If others have read it, draw a new key.",
+            remedy=f"Run: chmod 600 {shlex.quote(str(path))}. If others have read it, draw a new "
+            "key.",
         )
+
+
+def no_file(path: Path) -> ConfigurationError:
+    """Return the error for a folder or a device where a key's file should be."""
+    return ConfigurationError(
+        f"{path} is no regular file", remedy="Name the key's file itself, not its folder."
+    )
 
 
 def read_credential(directory: Path, name: str) -> SecretStr | None:
@@ -43,7 +55,8 @@ def read_credential(directory: Path, name: str) -> SecretStr | None:
 
 def _only_line(path: Path) -> SecretStr:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Some editors put a byte order mark before the text.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
     if len(lines) != 1 or not lines[0].strip():

@@ -1,6 +1,7 @@
 """Where a key lives: in a file of its own, or as an entry of a `.env` file among others."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol
 from dotenv.parser import Binding, parse_stream
 from pydantic import SecretStr
 
-from embed_index.jobs.key_file import read_key_file, refuse_open_to_others
+from embed_index.jobs.key_file import no_file, read_key_file, refuse_open_to_others
 from embed_index.jobs.key_safety import refuse_unsafe_place
 from embed_index.pipeline.private_file import create_private, overwrite, replace_private, shred
 from embed_index.schemas.errors import ConfigurationError
@@ -58,20 +59,27 @@ class KeyFile:
     """A file that holds a key and nothing else."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+        self.path = _resolved(path)
 
     def read(self) -> SecretStr:
         """Return the only line of the file."""
         return read_key_file(self.path)
 
     def add(self, key: SecretStr) -> None:
-        """Create the file with mode 0600."""
+        """Create the file with mode 0600, or fill the empty one."""
         refuse_unsafe_place(self.path)
         with _said(self.path):
             try:
                 create_private(self.path, _line(key))
             except FileExistsError:
-                raise _has_key(self.path) from None
+                self._fill(key)
+
+    def _fill(self, key: SecretStr) -> None:
+        if not self.path.is_file():
+            raise no_file(self.path) from None
+        if self.path.read_bytes().strip():
+            raise _has_key(self.path) from None
+        replace_private(self.path, _line(key))
 
     def replace(self, key: SecretStr) -> None:
         """Put a new file in the old one's place."""
@@ -89,8 +97,7 @@ class EnvEntry:
     """The entry of a `.env` file; all other lines stay as they are."""
 
     def __init__(self, path: Path) -> None:
-        # A link would be replaced instead of the file that it means.
-        self.path = path.resolve()
+        self.path = _resolved(path)
 
     def read(self) -> SecretStr:
         """Return the value of the last such entry, as those who read the file do."""
@@ -135,6 +142,12 @@ class EnvEntry:
     def _write(self, content: bytes) -> None:
         with _said(self.path):
             replace_private(self.path, content)
+
+
+def _resolved(path: Path) -> Path:
+    """Follow links: one would be replaced instead of the file that it means."""
+    # Path.resolve raises RuntimeError where links go round in circles.
+    return Path(os.path.realpath(path))
 
 
 def _line(key: SecretStr) -> bytes:

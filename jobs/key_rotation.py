@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from embed_index.jobs.key_generation import draw_key
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.jobs.redaction import REDACTOR
+from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
 from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.serving_record import ServingRecord, find_serving
@@ -42,28 +43,32 @@ async def _rotate(place: KeyPlace, *, state_dir: Path, patience_seconds: float) 
     REDACTOR.remember(old.get_secret_value())
     serving = _find(state_dir)
     _refuse_other_source(serving, place=place)
-    if not await _takes(serving, old):
-        raise ServerError(
-            f"The server at {serving.url} does not take the key in {place.path}.",
-            remedy="Wait until it is ready, or name the place that it reads its key from.",
-        )
+    await _refuse_other_key(serving, old, place=place)
     new = draw_key()
-    place.replace(new)
+    # A signal takes effect where something is awaited: never between a key and the word of it.
+    with stopping_on_signals(lambda: False, grace_seconds=0.0):
+        place.replace(new)
+        try:
+            _signal(serving)
+            return await _wait_for_change(
+                old, new, state_dir=state_dir, serving=serving, patience_seconds=patience_seconds
+            )
+        except BaseException as error:
+            error.add_note(_put_back(old, place=place, state_dir=state_dir))
+            raise
+
+
+def _put_back(old: SecretStr, *, place: KeyPlace, state_dir: Path) -> str:
+    """Undo what was done; return in words which key is where."""
     try:
-        _signal(serving)
-        return await _wait_for_change(
-            old, new, state_dir=state_dir, serving=serving, patience_seconds=patience_seconds
-        )
-    except BaseException as error:
         place.replace(old)
-        still_there = find_serving(state_dir)
-        if still_there is not None:
-            _signal(still_there)
-        error.add_note(
-            f"The old key is back in {place.path}"
-            + (", and the server was told to take it." if still_there else ".")
-        )
-        raise
+    except ConfigurationError as error:
+        return f"The new key stays in {place.path}: {error.message}."
+    serving = find_serving(state_dir)
+    if serving is None:
+        return f"The old key is back in {place.path}."
+    _signal(serving)
+    return f"The old key is back in {place.path}, and the server was told to take it."
 
 
 def _find(state_dir: Path) -> ServingRecord:
@@ -92,6 +97,23 @@ def _refuse_other_source(serving: ServingRecord, *, place: KeyPlace) -> None:
             f"the server of process {serving.pid} reads its key from {serving.key_file}, "
             f"not from {place.path}",
             remedy="Name that file.",
+        )
+
+
+async def _refuse_other_key(serving: ServingRecord, key: SecretStr, *, place: KeyPlace) -> None:
+    """Refuse a server that does not answer with the key, which would tell nothing afterwards."""
+    takes = await _takes(serving, key)
+    if takes is None:
+        raise ServerError(
+            f"The server at {serving.url} does not answer.",
+            remedy="Wait until it is ready: `embed-index serve` says so.",
+        )
+    if not takes:
+        # As after a rotation that was killed between writing the key and sending the signal.
+        raise ServerError(
+            f"The server at {serving.url} does not take the key in {place.path}.",
+            remedy=f"If that is the key to have, have the server read it: kill -HUP {serving.pid}. "
+            "Otherwise put the server's key there, or name the place that it reads its key from.",
         )
 
 

@@ -4,12 +4,14 @@ import importlib.metadata
 import resource
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from embed_index.jobs.failures import Invocation, ignoring_signals, report
 from embed_index.jobs.lazy_group import LazyGroup
+from embed_index.schemas.errors import ConfigurationError
 
 _PACKAGE = "embed-index"
 
@@ -85,6 +87,13 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "the working folder does not exist any more",
+            remedy="Change to another one; settings are looked for in it.",
+        ) from None
 
 
 def main() -> None:

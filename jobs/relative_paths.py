@@ -25,4 +25,5 @@ def resolve(value: str, *, location: Location, folder: Path) -> str:
 
 
 def _is_local_model(value: str, folder: Path) -> bool:
-    return value.startswith((".", "/", "~")) or (folder / value).is_dir()
+    # Path.is_dir would raise in a folder that we may not look into.
+    return value.startswith((".", "/", "~")) or os.path.isdir(folder / value)  # noqa: PTH112

@@ -31,12 +31,14 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
     A server that ends, or has requests and answers none of them for --request-timeout-seconds and
     as long as its longest input may take, is started again with the same port and key; one that
     keeps failing ends with exit code 4. SIGHUP reads the key anew and restarts the server when it
-    has finished what is in flight; closing the terminal ends it.
+    has finished what is in flight; closing the terminal ends it, but not under nohup. On SIGTERM or
+    Ctrl-C it finishes what is in flight, too; a second one ends it at once.
 
     \b
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000
     embed-index serve --job nightly.toml --key-file /etc/embed-index/key
     """  # noqa: D301 - Click wants the character
+    folder = Path.cwd()  # It may be gone when SIGHUP comes.
 
     def load() -> LoadedSettings:
         return load_settings(
@@ -44,6 +46,7 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
             flags=flags,
             required=() if show_config else ("server_key",),
             key_file=key_file,
+            folder=folder,
         )
 
     loaded = load()

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 from pydantic import SecretStr
@@ -25,6 +27,7 @@ from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEALTH_SECONDS = 5.0
 """SGLang looks once a second whether it answers anybody."""
+_POLL_SECONDS = 0.1
 
 ReadKey = Callable[[], SecretStr]
 Launcher = Callable[[SecretStr], ServerProcess]
@@ -128,7 +131,9 @@ class ServerJob:
         self._tell = tell
         self._read_key = read_key
         self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        self._had_terminal = has_terminal()
+        # Whoever starts it under nohup wants it to outlive the terminal.
+        is_under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._ends_with_terminal = has_terminal() and not is_under_nohup
 
     async def run(self, key: SecretStr) -> None:
         """Serve until a signal ends it."""
@@ -154,16 +159,34 @@ class ServerJob:
             await asyncio.wait({serving, deciding}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 await serving
-            return await deciding
+            next_key = await deciding
+            if next_key is None:
+                await self._end(serving)
+            return next_key
         finally:
             for task in (serving, deciding):
                 task.cancel()
             await asyncio.wait({serving, deciding})
 
+    async def _end(self, serving: "asyncio.Task[NoReturn]") -> None:
+        """Let a server finish what is in flight; one more signal to stop cuts it off."""
+        serving.cancel()
+        waiting = asyncio.create_task(self._wait_for_stop())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        while not serving.done():
+            # A cancellation may meet what comes before the wait for the server.
+            serving.cancel()
+            await asyncio.wait({serving}, timeout=_POLL_SECONDS)
+
+    async def _wait_for_stop(self) -> None:
+        while await self._received.get() == signal.SIGHUP:
+            pass
+
     async def _decide(self, key: SecretStr) -> SecretStr | None:
         """Wait for a signal that changes something; return the next key, None to end."""
         while await self._received.get() == signal.SIGHUP:
-            if self._had_terminal and not has_terminal():
+            if self._ends_with_terminal and not has_terminal():
                 return None
             if self._read_key is None:
                 self._tell("ends, so that systemd starts it again with the credential as it is now")
@@ -175,6 +198,7 @@ class ServerJob:
                 continue
             self._tell("restarts with " + ("the same key" if new == key else "the new key"))
             return new
+        self._tell("ends when what is in flight is finished; one more signal ends it at once")
         return None
 
     def _announce(self, server: ServerProcess, access: ServerAccess) -> None:
@@ -183,4 +207,6 @@ class ServerJob:
 
 
 def _tell(text: str) -> None:
-    click.echo(REDACTOR.scrub(text), err=True)
+    # That its log is full or was closed is no reason to end a server that others use.
+    with suppress(OSError):
+        click.echo(REDACTOR.scrub(text), err=True)

@@ -130,9 +130,18 @@ def _from_credentials(environ: Mapping[str, str], folder: Path) -> dict[str, Sou
     }
 
 
-def _from_env_file(folder: Path) -> dict[str, Sourced]:
+def env_file_in(folder: Path) -> Path | None:
+    """Return the folder's `.env`; None where there is none, or not for this user to see.
+
+    `sudo -u` leaves people in folders that the other user may not look into.
+    """
     path = folder / ".env"
-    if not path.is_file():
+    return path if os.path.isfile(path) else None  # noqa: PTH113 - Path.is_file would raise
+
+
+def _from_env_file(folder: Path) -> dict[str, Sourced]:
+    path = env_file_in(folder)
+    if path is None:
         return {}
     try:
         # Interpolation would rewrite a password with a dollar sign in it.

@@ -17,7 +17,7 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
         grace_seconds: How long that may take.
 
     Raises:
-        KeyboardInterrupt: The task was cut off.
+        KeyboardInterrupt: The task was cut off; it keeps the notes of the cancellation.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -37,10 +37,13 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
         loop.add_signal_handler(number, handle)
     try:
         yield
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         if not num_received:
             raise
-        raise KeyboardInterrupt from None
+        interrupt = KeyboardInterrupt()
+        for note in getattr(cancelled, "__notes__", ()):
+            interrupt.add_note(note)
+        raise interrupt from None
     finally:
         for number, handler in before.items():
             # The loop would leave SIGTERM to kill the process.

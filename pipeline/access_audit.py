@@ -74,14 +74,14 @@ async def audit_access(endpoint: EmbeddingEndpoint) -> AccessAudit:
     """
     access = await check_access(endpoint)
     async with endpoint.http_client() as http:
-        http.timeout = httpx.Timeout(_ANSWER_SECONDS)
         intruder = _Intruder(http)
         try:
-            routes = await list_routes(endpoint, http=http)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                routes = await list_routes(endpoint, http=http)
             attempts = [intruder.try_route(route) for route in routes.all]
             attempts += [intruder.try_upgrade(), intruder.try_disguise()]
             found = await asyncio.gather(*attempts)
-        except httpx.TransportError as error:
+        except (httpx.RequestError, TimeoutError) as error:
             raise unreachable(endpoint, error=error) from error
     return AccessAudit(
         url=endpoint.url,
@@ -135,6 +135,7 @@ class _Intruder:
             self.num_requests += 1
             request = self._http.build_request(route.method, route.path, headers=headers)
             # Only the answer's beginning: what follows an accepted upgrade never ends.
-            response = await self._http.send(request, stream=True)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                response = await self._http.send(request, stream=True)
             await response.aclose()
         return response.status_code

@@ -26,7 +26,9 @@ _CERTIFICATE_FAULTS = {
 _NO_ANSWER_IN_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
-def unreachable(endpoint: EmbeddingEndpoint, *, error: httpx.TransportError) -> ServerError:
+def unreachable(
+    endpoint: EmbeddingEndpoint, *, error: httpx.RequestError | TimeoutError
+) -> ServerError:
     """Name what kept a request from being answered: name, route, certificate, protocol or time."""
     message, remedy = _explain(endpoint.url, error=error)
     if endpoint.is_proxied:
@@ -35,7 +37,7 @@ def unreachable(endpoint: EmbeddingEndpoint, *, error: httpx.TransportError) -> 
     return ServerError(message, remedy=remedy)
 
 
-def _explain(url: str, *, error: httpx.TransportError) -> tuple[str, str]:
+def _explain(url: str, *, error: httpx.RequestError | TimeoutError) -> tuple[str, str]:
     causes = list(_causes(error))
     server = f"The embedding server at {url}"
     for cause in causes:
@@ -54,12 +56,17 @@ def _explain(url: str, *, error: httpx.TransportError) -> tuple[str, str]:
             f"The host name in {url} is not known.",
             "Check EMBEDDING_API_BASE and the name resolution of this host.",
         )
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return f"{server} does not answer in time.", "Check that it is running and not overloaded."
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return (
             f"{server} cannot be reached: the connection is refused.",
             "Check that it is running, and the address and port.",
+        )
+    if isinstance(error, httpx.DecodingError):
+        return (
+            f"{server} compresses its answers, unasked, in a way that cannot be read.",
+            "Check the server, and proxies between.",
         )
     if isinstance(error, _NO_ANSWER_IN_HTTP):
         other = "https://" if url.startswith("http://") else "http://"

@@ -224,6 +224,8 @@ class EmbeddingClient:
             raise _TransientError(f"no answer within {seconds:.0f} s") from error
         except _DROPPED as error:
             raise _TransientError("the connection was dropped", dropped=True) from error
+        except httpx.DecodingError as error:
+            raise _TransientError("an answer that cannot be decompressed", answered=True) from error
         except httpx.TransportError as error:
             raise _TransientError(f"no connection ({error})") from error
         if response.status_code != httpx.codes.OK:

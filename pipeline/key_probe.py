@@ -1,5 +1,7 @@
 """Whether a running server takes a key."""
 
+import asyncio
+
 import httpx
 
 from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
@@ -11,10 +13,9 @@ async def takes_key(endpoint: EmbeddingEndpoint) -> bool | None:
     """Ask a protected route that does nothing; None where nobody answers it."""
     async with endpoint.http_client() as http:
         try:
-            response = await http.get(
-                "/v1/models", headers=endpoint.bearer(), timeout=_ANSWER_SECONDS
-            )
-        except httpx.TransportError:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                response = await http.get("/v1/models", headers=endpoint.bearer())
+        except (httpx.RequestError, TimeoutError):
             return None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return False

@@ -13,7 +13,7 @@ def spellings(secret: str) -> tuple[str, ...]:
 
 
 class KeyRedactor:
-    """Replaces every occurrence of a key; holds back only bytes that may begin one."""
+    """Replaces a key, also as Python and JSON write it; holds back only what may begin one."""
 
     def __init__(self, key: bytes) -> None:
         if not key:

@@ -12,14 +12,20 @@ def check_secret_file(file: Path, *, subject: str) -> HostCheck:
     """See who may read a file, and whether git keeps copies of it; its content is not read.
 
     Raises:
-        ConfigurationError: It is missing, open to others, or tracked.
+        ConfigurationError: It is missing or empty, no file, open to others, or tracked.
     """
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
+        status = file.stat()
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read: {error.strerror}", remedy="Check the path and its owner."
         ) from None
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        raise ConfigurationError(
+            f"{file} is {'empty' if stat.S_ISREG(status.st_mode) else 'no regular file'}",
+            remedy="Name the file that holds the secret.",
+        )
+    mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(
             f"{file} is open to others (mode {mode:04o})",

@@ -156,7 +156,7 @@ class _Asking:
     ) -> None:
         self._endpoint = endpoint
         self._http = http
-        self._timeout = httpx.Timeout(seconds)
+        self._seconds = seconds
         self._sleep = sleep
         self._key = endpoint.bearer()
 
@@ -265,10 +265,12 @@ class _Asking:
         began, num_failures = time.monotonic(), 0
         while True:
             try:
-                response = await self._http.request(
-                    method, route, headers=headers, content=body, timeout=self._timeout
-                )
-            except httpx.TransportError as error:
+                # Of the whole answer: httpx would wait as long for each of its pieces.
+                async with asyncio.timeout(self._seconds):
+                    response = await self._http.request(
+                        method, route, headers=headers, content=body
+                    )
+            except (httpx.RequestError, TimeoutError) as error:
                 raise unreachable(self._endpoint, error=error) from error
             if response.status_code not in _BUSY:
                 return response

@@ -61,7 +61,7 @@ async def list_routes(endpoint: EmbeddingEndpoint, *, http: httpx.AsyncClient) -
     """Ask a server for its routes, with the key.
 
     Raises:
-        httpx.TransportError: It does not answer.
+        httpx.RequestError: It does not answer.
     """
     response = await http.get("/openapi.json", headers=endpoint.bearer())
     if response.status_code != httpx.codes.OK:

@@ -26,7 +26,8 @@ from embed_index.pipeline.server_gate import KeyGate
 
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
-_MAX_LINE_BYTES = 4_096
+_MAX_LINE_BYTES = 65_536
+"""As long as the headers that a server takes, and what a pipe holds without a reader."""
 _CHECK_MILLISECONDS = 1_000
 _LOOPBACK = "127.0.0.1"
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import orjson
@@ -41,7 +41,12 @@ class Hang:
     """Never answer."""
 
 
-Behaviour: TypeAlias = Callable[[Request], "Answer | Drop | Hang"]
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """Never end an answer, and never fall silent."""
+
+
+Behaviour: TypeAlias = Callable[[Request], "Answer | Drop | Hang | Drip"]
 
 
 def vector_of(token_ids: Sequence[int], width: int = WIDTH) -> list[float]:
@@ -81,6 +86,14 @@ def hangs(_: Request) -> Hang:
     return Hang()
 
 
+def drips(_: Request) -> Drip:
+    return Drip()
+
+
+def compresses_wrongly(_: Request) -> Answer:
+    return Answer(headers=(("Content-Encoding", "gzip"),))
+
+
 @dataclass(slots=True)
 class MisbehavingServer:
     """Follows its script, one behaviour a request, and then `always`."""
@@ -107,6 +120,8 @@ class MisbehavingServer:
                 if isinstance(answer, Hang):
                     await reader.read()
                     return
+                if isinstance(answer, Drip):
+                    await _drip(writer)
                 writer.write(_render(answer))
                 await writer.drain()
         except ConnectionError:
@@ -125,6 +140,14 @@ async def misbehaving_server(
         scheme = "https" if tls else "http"
         server.url = f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         yield server
+
+
+async def _drip(writer: asyncio.StreamWriter) -> NoReturn:
+    writer.write(b"HTTP/1.1 200 Told\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.05)
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:

@@ -142,6 +142,8 @@ def commands(group: click.Group = cli, *above: str) -> Iterator[tuple[str, click
         (StoreError("x"), 4),
         (LockHeldError("x"), 5),
         (DriftError("x"), 6),
+        (PermissionError(13, "Permission denied", "/srv/state/x.lock"), 2),
+        (PermissionError(1, "Operation not permitted"), 1),
         (KeyboardInterrupt(), 130),
         (ExceptionGroup("tasks", [StoreError("x"), ValueError("y")]), 4),
         (ExceptionGroup("outer", [ExceptionGroup("inner", [LockHeldError("x")])]), 5),
@@ -163,6 +165,18 @@ def test_expected_failure_is_a_message_and_a_remedy_on_standard_error(wiring: Wi
 
     assert result.stderr == "error: articles: Milvus is away\nStart it.\n"
     assert result.stdout == ""
+
+
+def test_a_file_of_another_user_is_named_and_no_bug(wiring: Wiring) -> None:
+    wiring.failure = PermissionError(13, "Permission denied", "/srv/state/x.lock")
+
+    result = invoke(*RUN)
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: articles: /srv/state/x.lock: Permission denied\n"
+        "Run it as the user that the job runs as, and let that one in there.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -261,6 +275,36 @@ def test_a_log_on_a_full_disk_does_not_look_like_a_bug(
 
     assert done.returncode == code
     assert b"Traceback" not in (done.stdout or b"") + (done.stderr or b"")
+
+
+@pytest.mark.parametrize("arguments", [("keys", "generate", "--key-file", "k"), ("doctor",)])
+def test_a_working_folder_that_is_gone_is_no_bug(
+    wiring: Wiring, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    Path("gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+
+    result = invoke(*arguments)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the working folder does not exist any more\n")
+
+
+def test_serve_reads_its_key_anew_although_its_folder_is_gone(
+    wiring: Wiring, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(SECRET)
+    key_file.chmod(0o600)
+    Path("gone").mkdir()
+    os.chdir("gone")
+
+    assert invoke("serve", "--key-file", str(key_file)).exit_code == 0
+    (tmp_path / "gone").rmdir()
+    ((_, keywords),) = wiring.calls
+
+    assert keywords["reload"]().settings.secrets() == (SECRET,)
 
 
 def test_broken_pipe_to_another_process_is_not_mistaken_for_standard_output(wiring: Wiring) -> None:

@@ -126,6 +126,18 @@ def test_missing_key_file_is_a_problem(host: Path) -> None:
     assert problem["found"] == f"{host}/nowhere cannot be read: No such file or directory"
 
 
+def test_key_file_that_holds_no_key_is_a_problem(host: Path) -> None:
+    (host / "empty").touch(mode=0o600)
+    (host / "folder").mkdir(mode=0o700)
+
+    empty, folder = (
+        the_problem(doctor("--key-file", name, expect=2)) for name in ("empty", "folder")
+    )
+
+    assert empty["found"] == f"{host}/empty is empty"
+    assert folder["found"] == f"{host}/folder is no regular file"
+
+
 @pytest.fixture
 def sharded_model(sample_model: Path, tmp_path: Path) -> Path:
     """The sample model with its weights replaced by two shards and their index."""

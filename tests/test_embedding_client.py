@@ -17,6 +17,7 @@ from misbehaving_server import (
     Behaviour,
     MisbehavingServer,
     Request,
+    compresses_wrongly,
     drops,
     embeds,
     hangs,
@@ -237,8 +238,11 @@ async def test_long_inputs_in_flight_are_given_more_time(connect: Connect, waits
     assert waits.seconds == []
 
 
-async def test_a_server_that_keeps_failing_is_given_up(connect: Connect) -> None:
-    async with connect(always=says(500)) as (server, client):
+@pytest.mark.parametrize("failure", [says(500), compresses_wrongly])
+async def test_a_server_that_keeps_failing_is_given_up(
+    connect: Connect, failure: Behaviour
+) -> None:
+    async with connect(always=failure) as (server, client):
         with pytest.raises(ServerError, match=r"failed 4 times") as error:
             await client.embed([ids(1)], dimension=WIDTH)
 

@@ -1,18 +1,22 @@
 """Rotation where the server does not do its part: the old key comes back, and it says so."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from key_fixtures import keys
+from pydantic import SecretStr
 from serve_process import wait_for
 
+from embed_index.jobs.key_places import KeyFile
 from embed_index.pipeline.serving_record import ServingRecord, find_serving, recorded_serving
-from embed_index.schemas.errors import LockHeldError
+from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
 StartServe = Callable[..., "subprocess.Popen[str]"]
 
@@ -101,6 +105,64 @@ def test_a_server_that_dies_of_it_is_noticed_at_once_and_the_old_key_comes_back(
     assert process.wait(timeout=60) == 4
 
 
+SLOW_GIT = "#!/bin/sh\necho >> $GIT_CALLS\nsleep 0.2\nexit 128\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_rotation_puts_the_old_key_back_however_often_it_is_interrupted(
+    start: StartServe, key_file: Path, state: Path, tmp_path: Path, number: int, times: int
+) -> None:
+    start("ignores")
+    old = key_file.read_text()
+    # Slow, so that the second signal comes while the old key is being put back.
+    git, calls = tmp_path / "bin" / "git", tmp_path / "calls"
+    git.parent.mkdir()
+    git.write_text(SLOW_GIT)
+    git.chmod(0o755)
+    calls.touch()
+    rotating = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "embed_index.jobs.main", "keys", "rotate"),
+            *("--key-file", str(key_file), "--state-dir", str(state)),
+        ],
+        env=os.environ | {"PATH": f"{git.parent}:{os.environ['PATH']}", "GIT_CALLS": str(calls)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for((state / "hangups").exists, seconds=60)
+    num_calls = len(calls.read_text())
+
+    rotating.send_signal(number)
+    if times == 2:
+        wait_for(lambda: len(calls.read_text()) > num_calls, seconds=60)
+        rotating.send_signal(number)
+    _, said = rotating.communicate(timeout=60)
+
+    assert rotating.returncode == 130
+    assert f"old key is back in {key_file}, and the server was told to take it" in said
+    assert key_file.read_text() == old
+
+
+def test_a_folder_that_takes_no_old_key_any_more_is_named(
+    start: StartServe, key_file: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("ignores")
+    old, really_replace = key_file.read_text(), KeyFile.replace
+
+    def replace_once(place: KeyFile, key: SecretStr) -> None:
+        if key.get_secret_value() == old.strip():
+            raise ConfigurationError("no space left")
+        really_replace(place, key)
+
+    monkeypatch.setattr(KeyFile, "replace", replace_once)
+    result = rotate(key_file, state, seconds=1)
+
+    assert result.exit_code == 4
+    assert f"The new key stays in {key_file}: no space left." in result.stderr
+    assert key_file.read_text() != old
+
+
 def test_a_credential_of_systemd_may_live_in_any_file(
     start: StartServe, key_file: Path, state: Path
 ) -> None:
@@ -139,14 +201,26 @@ def test_a_server_that_reads_another_file_is_left_alone(
 def test_a_key_that_the_server_does_not_take_is_not_rotated(
     start: StartServe, key_file: Path, state: Path
 ) -> None:
-    start("obeys")
+    serving = start("obeys")
     key_file.write_text("ei-another\n")
 
     result = rotate(key_file, state)
 
     assert result.exit_code == 4
-    assert "does not take the key" in result.stderr
+    assert f"does not take the key in {key_file}" in result.stderr
+    assert f"kill -HUP {serving.pid}" in result.stderr
     assert key_file.read_text() == "ei-another\n"
+
+
+def test_a_server_that_is_still_starting_is_waited_for_before_a_rotation(
+    key_file: Path, state: Path
+) -> None:
+    with recorded_serving(state, replace(RECORD, key_file=str(key_file))):
+        result = rotate(key_file, state)
+
+    assert result.exit_code == 4
+    assert f"The server at {RECORD.url} does not answer." in result.stderr
+    assert "Wait until it is ready" in result.stderr
 
 
 def test_without_a_running_server_nothing_is_rotated(key_file: Path, state: Path) -> None:

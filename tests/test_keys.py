@@ -120,6 +120,44 @@ def test_a_place_that_has_a_key_is_refused_and_keeps_it(folder: Path, kind: str)
     assert (folder / name).read_bytes() == before
 
 
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_file_is_a_place_without_a_key(folder: Path, content: str) -> None:
+    (folder / "key").write_text(content)
+
+    result = keys("generate", "--key-file", "key")
+
+    assert result.exit_code == 0, result.output
+    assert KEY.fullmatch((folder / "key").read_text().rstrip("\n"))
+    assert mode(folder / "key") == 0o600
+
+
+@pytest.mark.parametrize("command", ["generate", "rotate", "destroy"])
+@pytest.mark.parametrize("option", ["--key-file", "--env-file"])
+def test_a_folder_is_named_as_one_and_keeps_its_mode(
+    folder: Path, command: str, option: str
+) -> None:
+    (folder / "etc").mkdir(mode=0o755)
+
+    message = refusal(command, option, "etc")
+
+    assert f"{folder / 'etc'} is no regular file" in message
+    assert "chmod" not in message
+
+
+@pytest.mark.parametrize("command", ["generate", "rotate", "destroy"])
+def test_links_that_go_round_in_circles_are_refused(folder: Path, command: str) -> None:
+    (folder / "key").symlink_to("key")
+
+    assert str(folder / "key") in refusal(command, "--key-file", "key")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_key(folder: Path) -> None:
+    (folder / "key").write_bytes(b"\xef\xbb\xbfei-key\r\n")
+    (folder / "key").chmod(0o600)
+
+    assert read_key_file(folder / "key").get_secret_value() == "ei-key"
+
+
 def test_a_link_is_no_free_place(folder: Path) -> None:
     (folder / "target").write_text("mine")
     (folder / "key").symlink_to("target")

@@ -13,6 +13,8 @@ from misbehaving_server import (
     Behaviour,
     Hang,
     Request,
+    compresses_wrongly,
+    drips,
     embeds,
     misbehaving_server,
     reply,
@@ -79,7 +81,7 @@ async def access(
             dimension=dimension,
             expected_model=expected_model,
             max_tokens=max_tokens,
-            answer_seconds=0.5 if behaviour is hangs else 20,
+            answer_seconds=0.5 if behaviour in (hangs, drips) else 20,
             sleep=sleep,
         )
 
@@ -270,6 +272,8 @@ def hangs(request: Request) -> Hang:
         (asks_for_the_key({}, embedding=fails), "status 400 .*: bad input for <redacted>"),
         (asks_for_the_key({}, embedding=not_embeddings), "answers wrongly"),
         (hangs, "does not answer in time"),
+        (drips, "does not answer in time"),
+        (compresses_wrongly, "compresses its answers, unasked, in a way that cannot be read"),
     ],
 )
 async def test_an_unusable_server_is_told_apart(behaviour: Behaviour, message: str) -> None:

@@ -1,11 +1,13 @@
 """What `embed-index serve` makes of signals, on servers that are there at once."""
 
 import asyncio
+import errno
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -27,7 +29,8 @@ WATCHFUL = Watchfulness(answer_seconds=10.0, probe_pause_seconds=10.0, policy=QU
 class Running:
     """A job, the servers that it started, and what it says."""
 
-    def __init__(self, read_key: ReadKey | None) -> None:
+    def __init__(self, read_key: ReadKey | None, make_server: Callable[[], FragileServer]) -> None:
+        self._make_server = make_server
         self.keys: list[str] = []
         self.servers: list[FragileServer] = []
         self._said: asyncio.Queue[str] = asyncio.Queue()
@@ -41,7 +44,7 @@ class Running:
 
     def _launch(self, key: SecretStr) -> FragileServer:
         self.keys.append(key.get_secret_value())
-        self.servers.append(FragileServer())
+        self.servers.append(self._make_server())
         return self.servers[-1]
 
     async def says(self) -> str:
@@ -53,8 +56,10 @@ class Running:
 
 
 @asynccontextmanager
-async def ready(read_key: ReadKey | None) -> AsyncIterator[Running]:
-    job = Running(read_key)
+async def ready(
+    read_key: ReadKey | None, *, make_server: Callable[[], FragileServer] = FragileServer
+) -> AsyncIterator[Running]:
+    job = Running(read_key, make_server)
     assert (await job.says()).startswith("ready at http://127.0.0.1:")
     try:
         yield job
@@ -79,6 +84,32 @@ async def test_a_signal_to_stop_ends_the_server_and_the_job(number: signal.Signa
 
     assert job.keys == ["ei-first"]
     assert not job.servers[0].was_killed
+
+
+class BusyServer(FragileServer):
+    """Finishes what is in flight for ever, unless it is cut off."""
+
+    async def stop(self) -> None:
+        if self.is_alive():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_second_signal_to_stop_cuts_off_what_is_in_flight(
+    number: signal.Signals,
+) -> None:
+    async with ready(lambda: SECOND, make_server=BusyServer) as job:
+        send(number)
+        assert "one more signal ends it at once" in await job.says()
+        send(signal.SIGHUP)
+        send(number)
+        await job.end()
+
+    assert job.keys == ["ei-first"]
+    assert job.servers[0].was_killed
 
 
 async def test_a_hangup_starts_a_server_with_the_key_as_it_is_now() -> None:
@@ -147,6 +178,30 @@ def test_a_server_may_be_silent_for_as_long_as_its_longest_input_takes(
     monkeypatch.setattr(server_choice, "visible_gpus", lambda: gpus)
 
     assert watchfulness_of(JobSettings.model_validate(given)).answer_seconds == seconds
+
+
+async def test_a_hangup_restarts_a_server_under_nohup_whose_terminal_was_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(server_job, "has_terminal", lambda: next(answers))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with ready(lambda: SECOND) as job:
+            send(signal.SIGHUP)
+            assert await job.says() == "restarts with the new key"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_log_on_a_full_disk_does_not_end_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+
+    server_job._tell("ready at http://127.0.0.1:30000/v1")
 
 
 TERMINAL = """

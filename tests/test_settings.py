@@ -1,5 +1,6 @@
 """Where settings come from, which one wins, and how a bad one is refused."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, JobSettings
 
 SECRET = "sk-very-secret-value"
+_NOBODY = 65_534
 
 
 def load(
@@ -89,6 +91,29 @@ def test_env_file_beside_the_job_file_wins_over_that_of_the_working_folder(tmp_p
     assert loaded.settings.revision == "main"
     assert loaded.settings.server_key is not None
     assert loaded.settings.server_key.get_secret_value() == "${HOME}$x"
+
+
+def test_a_working_folder_that_we_may_not_look_into_has_no_env_file(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / ".env").write_text(DOTENV)
+    locked.chmod(0o000)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(_NOBODY)
+    try:
+        loaded = load_settings(environ={}, folder=locked)
+    finally:
+        os.seteuid(user)
+        locked.chmod(0o700)
+
+    assert loaded.sources["dimension"].origin == "default"
+
+
+def test_a_byte_order_mark_begins_a_job_file_or_an_env_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path, toml="\ufeff" + TOML, dotenv="\ufeffEMBED_INDEX_COLLECTION=articles\n")
+
+    assert (loaded.settings.dimension, loaded.settings.collection) == (32, "articles")
 
 
 def test_negated_flag_wins_over_the_job_file(tmp_path: Path) -> None:
