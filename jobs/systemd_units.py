@@ -9,7 +9,7 @@ from embed_index.jobs.deployment import HOME, SERVE_UNIT, Deployment, printable,
 
 _NEEDS_QUOTES = re.compile(r"[^A-Za-z0-9_./:=,@%+-]")
 _SERVER_STOP_SECONDS = 60
-"""A server gets 15 s to end by itself, and its group 30 s to be gone."""
+"""Beyond the grace period: a server's group gets 30 s to be gone."""
 
 _SANDBOX = """\
 # No PrivateDevices=, DeviceAllow= or ProtectClock= (which implies one), no ProcSubset= and no
@@ -80,7 +80,7 @@ RestartSec=15s
 RestartPreventExitStatus=2
 # The server ends its own children in order.
 KillMode=mixed
-TimeoutStopSec={_SERVER_STOP_SECONDS}s
+TimeoutStopSec={_stop_seconds(deployment)}s
 
 {_write_paths([deployment.settings.state_dir])}\
 {_SANDBOX}
@@ -101,7 +101,6 @@ def run_unit(deployment: Deployment, *, key_file: Path) -> str:
             f"#LoadCredential=milvus-token:{token}\n"
         )
     before = "nvidia-persistenced.service" if own_server else f"{SERVE_UNIT}.service"
-    stop_seconds = round(settings.grace_seconds) + _SERVER_STOP_SECONDS
     return f"""\
 # /etc/systemd/system/{unit}.service
 #
@@ -140,7 +139,7 @@ RestartPreventExitStatus=1 2 3 5 6
 RestartSec=10min
 # SIGTERM goes to the run alone: it finishes what is in flight, then ends its server.
 KillMode=mixed
-TimeoutStopSec={stop_seconds}s
+TimeoutStopSec={_stop_seconds(deployment)}s
 
 {_write_paths(deployment.written_folders)}\
 {_SANDBOX}"""
@@ -214,3 +213,7 @@ def _word(text: str) -> str:
 
 def _specifiers(path: Path | str) -> str:
     return printable(path).replace("%", "%%")
+
+
+def _stop_seconds(deployment: Deployment) -> int:
+    return round(deployment.settings.grace_seconds) + _SERVER_STOP_SECONDS

@@ -125,6 +125,12 @@ def test_nightly_run_counts_an_orderly_stop_as_success_and_retries_only_outages(
     assert "TimeoutStopSec=150s" in lines
 
 
+def test_serve_unit_leaves_the_server_its_grace_period(job_file: Path) -> None:
+    job_file.write_text(JOB + "[run]\ngrace_seconds = 90\n")
+
+    assert "TimeoutStopSec=150s" in entries(printed("systemd", "serve", "--job", job_file))
+
+
 def test_timer_starts_at_the_time_that_was_asked_for(job_file: Path) -> None:
     lines = entries(printed("systemd", "timer", "--job", job_file, "--at", "01:05"))
 
