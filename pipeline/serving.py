@@ -2,7 +2,7 @@
 
 Others send the requests, and theirs are not seen here. A request of our own would wait behind all
 of them, so SGLang's health route is asked: a server at work answers it with its next answer to
-anybody, an idle one embeds a token for it, and after 20 s without either it says 503.
+anybody, an idle one embeds a token for it, and one that hangs does not answer.
 """
 
 import asyncio
