@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from embed_index.pipeline.corpus_pass import CorpusPass
-from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.indexing import Store
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerEntry
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.ids import chunk_id
 
 _DOCUMENTS_PER_STEP = 512
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from embed_index.pipeline.ids import utf8_hash
+from embed_index.schemas.ids import utf8_hash
 
 
 class TextColumn:

@@ -26,10 +26,10 @@ from milvus_fixtures import unit_vectors
 from milvus_server import MilvusServer
 
 from embed_index.jobs.index_job import RecordedRun
-from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.run_lock import RunLock
 from embed_index.pipeline.tokenizing import ModelTokenizer
 from embed_index.schemas.audit_findings import DRIFT_KINDS
+from embed_index.schemas.ids import chunk_id
 
 CORPUS = {
     f"d{n}": " ".join(f"Sentence {k} of text {n} speaks of pumps." for k in range(10 * n + 1))

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.ids import carried_hash, chunk_id, text_hash
+from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
 from embed_index.schemas.records import CarriedValue
 
 ids = st.text(st.characters(exclude_categories=["Cs"]))

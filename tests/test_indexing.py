@@ -10,7 +10,6 @@ import pytest
 
 from embed_index.pipeline.chunking import TextSplitter
 from embed_index.pipeline.dead_letters import DeadLetterFile
-from embed_index.pipeline.ids import text_hash
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.row_batch import RowBatch
@@ -18,6 +17,7 @@ from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.text_column import TextColumn
 from embed_index.pipeline.tokenizing import ModelTokenizer
 from embed_index.schemas.errors import StoreError
+from embed_index.schemas.ids import text_hash
 from embed_index.schemas.records import EmbeddedBatch, TokenIds, Vectors
 
 DIMENSION = 32

@@ -26,7 +26,7 @@ def imported_modules(file: Path) -> set[str]:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_point_from_jobs_to_pipeline_to_schemas(repository: Path, layer: str) -> None:
     above = LAYERS[LAYERS.index(layer) + 1 :]
-    files = list((repository / layer).glob("*.py"))
+    files = list((repository / layer).rglob("*.py"))
     assert files
     for file in files:
         for name in imported_modules(file):
@@ -38,18 +38,20 @@ def test_imports_point_from_jobs_to_pipeline_to_schemas(repository: Path, layer:
 def test_only_the_server_child_imports_torch_or_sglang(repository: Path) -> None:
     allowed = {"sglang_child.py", "sglang_cpu_platform.py"}
     for layer in LAYERS:
-        for file in (repository / layer).glob("*.py"):
+        for file in (repository / layer).rglob("*.py"):
             heavy = {name.split(".")[0] for name in imported_modules(file)} & {"torch", "sglang"}
             assert not heavy or file.name in allowed, f"{file.name} imports {heavy}"
 
 
-def test_the_folders_are_flat_and_all_listed(repository: Path) -> None:
+def test_every_room_is_listed_for_the_wheel(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())
     listed = project["tool"]["setuptools"]["packages"]
 
-    assert sorted(listed) == sorted(f"embed_index.{layer}" for layer in LAYERS)
-    for layer in LAYERS:
-        assert not list((repository / layer).glob("*/__init__.py"))
+    assert sorted(listed) == sorted(
+        ".".join(("embed_index", *file.parent.relative_to(repository).parts))
+        for layer in LAYERS
+        for file in (repository / layer).rglob("__init__.py")
+    )
 
 
 def test_the_wheel_holds_every_module(repository: Path, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_the_wheel_holds_every_module(repository: Path, tmp_path: Path) -> None:
     packed = {n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".py")}
 
     assert packed == {
-        f"embed_index/{layer}/{file.name}"
+        f"embed_index/{file.relative_to(repository)}"
         for layer in LAYERS
-        for file in (repository / layer).glob("*.py")
+        for file in (repository / layer).rglob("*.py")
     }

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from ledger_samples import committed, only, write
 
-from embed_index.pipeline.ids import text_hash
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerCounts, LedgerEntry
+from embed_index.schemas.ids import text_hash
 
 
 @pytest.fixture

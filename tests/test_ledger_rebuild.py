@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from embed_index.pipeline.ids import carried_hash, chunk_id, text_hash
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_entries import LedgerEntry
 from embed_index.pipeline.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.stored_chunks import StoredChunk
 from embed_index.schemas.errors import StoreError
+from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
 
 
 def stored(doc_id: str, *texts: str, doc_hash: str = "h") -> list[StoredChunk]:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from sglang_fixtures import RunningServer
 
-from embed_index.pipeline.ids import chunk_id, text_hash
 from embed_index.pipeline.milvus_store import open_store
 from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.schemas.ids import chunk_id, text_hash
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

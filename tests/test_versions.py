@@ -10,13 +10,13 @@ from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 from milvus_fixtures import make_batch, make_contract, unit_vectors
 
-from embed_index.pipeline.ids import chunk_id
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import choose_target, create_target
 from embed_index.pipeline.version_check import find_fault
 from embed_index.schemas.errors import LockHeldError
+from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import EmbeddedBatch
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus_pass import CorpusPass
-from embed_index.pipeline.ids import text_hash
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerDocument
 from embed_index.pipeline.ledger_stretches import Stretch
+from embed_index.schemas.ids import text_hash
 
 TEXT_CHARS = 1000
 BATCH_ROWS = 2048

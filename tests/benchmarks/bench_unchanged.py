@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 from bench_memory import make_words, peak_bytes  # noqa: E402
 from milvus_server import MilvusServer  # noqa: E402
 
-from embed_index.pipeline.ids import text_hash  # noqa: E402
+from embed_index.schemas.ids import text_hash  # noqa: E402
 
 ROWS_PER_FILE = 100_000
 TEXT_BYTES = 1024
