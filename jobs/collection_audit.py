@@ -17,6 +17,7 @@ from embed_index.pipeline.audit_pass import AuditPass, AuditSample
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.deletion import DeletionLimits
+from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
@@ -28,7 +29,6 @@ from embed_index.pipeline.mending import (
     delete_superfluous,
 )
 from embed_index.pipeline.milvus_store import MilvusStore
-from embed_index.pipeline.run_lock import RunLock
 from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.vector_reuse import find_vectors_by_text

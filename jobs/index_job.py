@@ -17,15 +17,15 @@ from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
 from embed_index.pipeline.deletion import DeletionLimits
+from embed_index.pipeline.disk.heap import bound_heap
+from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding_service import EmbeddingRequest, EmbeddingService
-from embed_index.pipeline.heap import bound_heap
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.ledger_runs import Outcome
 from embed_index.pipeline.milvus_store import MilvusStore
-from embed_index.pipeline.run_lock import RunLock
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.settling import settle

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from embed_index.pipeline.disk_errors import explain_disk
+from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger_schema import REBUILD_REMEDY, migrate
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from embed_index.pipeline.disk_errors import explain_disk
+from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.milvus_lite_writes import DurableWrites
 from embed_index.pipeline.milvus_sdk import milvus_pb2_grpc
 from embed_index.schemas.errors import StoreError

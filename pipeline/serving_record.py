@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embed_index.pipeline.run_lock import RunLock, find_holder
+from embed_index.pipeline.disk.lock import RunLock, find_holder
 
 # A hyphen, which no collection's name has: their locks are in the same folder.
 _LOCK = "embedding-server.lock"

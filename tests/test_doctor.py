@@ -22,8 +22,8 @@ from embed_index.jobs.main import cli
 from embed_index.jobs.single_check import made
 from embed_index.pipeline import gpu_checks, place_checks
 from embed_index.pipeline.cuda import Gpu
+from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.milvus_store import open_store
-from embed_index.pipeline.run_lock import RunLock
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

@@ -9,9 +9,9 @@ import pytest
 from job_fixtures import JobFolder
 from milvus_fixtures import make_batch, make_contract
 
+from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.milvus_store import MilvusStore
-from embed_index.pipeline.run_lock import RunLock
 from embed_index.schemas.errors import ConfigurationError
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps." for n in range(4)}

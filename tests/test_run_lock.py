@@ -10,13 +10,13 @@ from threading import Barrier
 
 import pytest
 
-from embed_index.pipeline.run_lock import RunLock, find_holder
+from embed_index.pipeline.disk.lock import RunLock, find_holder
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
 HOLDS = """
 import sys
 from pathlib import Path
-from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.disk.lock import RunLock
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -25,7 +25,7 @@ with RunLock(Path(sys.argv[1])):
 RACES = """
 import sys
 from pathlib import Path
-from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.disk.lock import RunLock
 from embed_index.schemas.errors import LockHeldError
 for line in sys.stdin:
     try:
@@ -173,7 +173,7 @@ def test_a_surviving_executed_child_does_not_hold_the_lock(path: Path) -> None:
 FORKS = """
 import os, sys
 from pathlib import Path
-from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.disk.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.__enter__()
 if os.fork() == 0:

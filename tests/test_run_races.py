@@ -13,7 +13,7 @@ import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
-from embed_index.pipeline.run_lock import find_holder
+from embed_index.pipeline.disk.lock import find_holder
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps." for n in range(9)}
 WAIT_SECONDS = 120.0

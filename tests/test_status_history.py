@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from job_fixtures import JobFolder
 
+from embed_index.pipeline.disk.lock import RunLock, find_holder
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_runs import RunOrigin
-from embed_index.pipeline.run_lock import RunLock, find_holder
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * 9 for n in range(4)}
 
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.run_lock import RunLock
+from embed_index.pipeline.disk.lock import RunLock
 state, collection = Path(sys.argv[1]), sys.argv[2]
 with RunLock(state / f"{collection}.lock"), Ledger(state / f"{collection}.ledger") as ledger:
     run = ledger.runs.start(f"{collection}_v1")

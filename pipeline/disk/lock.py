@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embed_index.pipeline.disk_errors import explain_disk
+from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.schemas.errors import LockHeldError
 
 _MAX_HOLDER_BYTES = 4096
