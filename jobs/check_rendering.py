@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from embed_index.jobs.redaction import REDACTOR
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, UnavailableError
 from embed_index.schemas.host_check import HostCheck
 

@@ -16,7 +16,7 @@ from typing import TextIO
 
 import click
 
-from embed_index.jobs.redaction import REDACTOR
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import (
     ConfigurationError,
     DeadLetterLimitError,

@@ -14,7 +14,7 @@ from embed_index.pipeline.disk.lock import find_holder
 from embed_index.pipeline.milvus_check import check_milvus
 from embed_index.pipeline.parquet_source import ParquetSource
 from embed_index.pipeline.place_checks import check_folder
-from embed_index.pipeline.secret_file_checks import check_secret_file
+from embed_index.pipeline.secrecy.checks import check_secret_file
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import SETTINGS, JobSettings
 

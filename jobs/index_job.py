@@ -10,7 +10,6 @@ from embed_index.jobs.failures import exit_code, first_cause
 from embed_index.jobs.job_inputs import JobInputs, check_inputs
 from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import Reporter
-from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.batch_isolation import Embedder
@@ -27,6 +26,7 @@ from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.ledger_runs import Outcome
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target

@@ -5,7 +5,7 @@ import secrets
 from pydantic import SecretStr
 
 from embed_index.jobs.key_places import KeyPlace
-from embed_index.jobs.redaction import REDACTOR
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 
 _PREFIX = "ei-"
 """No argument parser takes the key for a flag, and searches for leaked keys know it."""

@@ -10,9 +10,9 @@ from typing import Protocol
 from dotenv.parser import Binding, parse_stream
 from pydantic import SecretStr
 
-from embed_index.jobs.key_file import no_file, read_key_file, refuse_open_to_others
-from embed_index.jobs.key_safety import refuse_unsafe_place
-from embed_index.pipeline.private_file import create_private, overwrite, replace_private, shred
+from embed_index.pipeline.secrecy.checks import refuse_unsafe_place
+from embed_index.pipeline.secrecy.files import create_private, overwrite, replace_private, shred
+from embed_index.pipeline.secrecy.key_file import no_file, read_key_file, refuse_open_to_others
 from embed_index.schemas.errors import ConfigurationError
 
 KEY_VARIABLE = "EMBEDDING_API_KEY"

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from embed_index.jobs.redaction import REDACTOR
 from embed_index.pipeline.cuda import visible_gpus
 from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.embedding_service import (
@@ -14,6 +13,7 @@ from embed_index.pipeline.embedding_service import (
     managed_service,
 )
 from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.sglang_launch import ServerProfile
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from embed_index.jobs.key_file import read_key_file
-from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.server_choice import chosen_gpus
 from embed_index.jobs.single_check import Check
 from embed_index.pipeline.cuda import Gpu, visible_gpus
@@ -23,6 +21,8 @@ from embed_index.pipeline.model_checks import (
 from embed_index.pipeline.model_files import check_dimension, find_model
 from embed_index.pipeline.package_checks import check_cpu_platform, check_sglang, check_torch
 from embed_index.pipeline.place_checks import check_shared_memory
+from embed_index.pipeline.secrecy.key_file import read_key_file
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server_access import check_access
 from embed_index.pipeline.server_preflight import check_port
 from embed_index.schemas.errors import ConfigurationError

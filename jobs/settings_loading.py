@@ -15,10 +15,10 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from embed_index.jobs.job_file import read_job_file
-from embed_index.jobs.key_file import read_credential, read_key_file
-from embed_index.jobs.redaction import REDACTOR
 from embed_index.jobs.relative_paths import resolve
 from embed_index.jobs.sourced import Sourced, refuse, split
+from embed_index.pipeline.secrecy.key_file import read_credential, read_key_file
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, JobSettings

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from embed_index.jobs.redaction import MASK, mask_userinfo
 from embed_index.jobs.settings_loading import LoadedSettings
+from embed_index.pipeline.secrecy.redaction import MASK, mask_userinfo
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS
 

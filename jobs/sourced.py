@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embed_index.jobs.redaction import mask_userinfo
+from embed_index.pipeline.secrecy.redaction import mask_userinfo
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from embed_index.pipeline.redaction import KeyRedactor
+from embed_index.pipeline.secrecy.redaction import KeyRedactor
 from embed_index.pipeline.server_gate import KeyGate
 
 _PR_SET_PDEATHSIG = 1

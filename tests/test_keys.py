@@ -11,10 +11,10 @@ import pytest
 from key_fixtures import keys
 from pydantic import SecretStr
 
-from embed_index.jobs import key_safety
-from embed_index.jobs.key_file import read_key_file
 from embed_index.jobs.key_places import EnvEntry, KeyFile, KeyPlace
 from embed_index.jobs.settings_loading import load_settings
+from embed_index.pipeline.secrecy import checks as key_safety
+from embed_index.pipeline.secrecy.key_file import read_key_file
 
 KEY = re.compile(r"ei-[A-Za-z0-9_-]{43}")
 ENV = "# where Milvus is\nMILVUS_URI=\"http://m:19530\"\n\nexport OTHER=1 # kept\nLAST='a\nb'"

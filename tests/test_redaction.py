@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.redaction import REDACTED, KeyRedactor
+from embed_index.pipeline.secrecy.redaction import REDACTED, KeyRedactor
 
 LETTERS = st.sampled_from([b"a", b"b", b"<", b"\n"])
 TEXTS = st.lists(LETTERS, max_size=40).map(b"".join)

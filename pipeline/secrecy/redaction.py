@@ -1,4 +1,4 @@
-"""Removing a key from a stream of bytes, however the stream is cut into pieces."""
+"""Keeps secrets out of everything that is printed: whole texts, and streams cut into pieces."""
 
 import re
 
@@ -41,3 +41,39 @@ class KeyRedactor:
         """Return the length of the longest end of `rest` that is a beginning of a key."""
         lengths = range(min(len(rest), len(self._keys[0]) - 1), 0, -1)
         return next((n for n in lengths if rest.endswith(tuple(k[:n] for k in self._keys))), 0)
+
+
+_USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s'\",}]+")
+_MIN_SECRET_LENGTH = 4
+
+MASK = "***"
+
+
+class Redactor:
+    """Replaces the secrets that this process knows, and what looks like one."""
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+
+    def remember(self, *secrets: str) -> None:
+        """Never let these be printed; shorter than four characters is no secret."""
+        for secret in secrets:
+            if len(secret) >= _MIN_SECRET_LENGTH:
+                self._secrets.update(spellings(secret))
+
+    def scrub(self, text: str) -> str:
+        """Return the text with secrets, bearer tokens and credentials in URLs masked."""
+        # A secret may contain another one, so the longest goes first.
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return _BEARER.sub(rf"\g<1>{MASK}", mask_userinfo(text))
+
+
+def mask_userinfo(text: str) -> str:
+    """Mask user name and password of every URL in a text."""
+    return _USERINFO.sub(f"{MASK}@", text)
+
+
+REDACTOR = Redactor()
+"""The one of this process: whoever reads or draws a secret tells it."""
