@@ -9,7 +9,7 @@ from job_fixtures import JobFolder
 from prometheus_client.parser import text_string_to_metric_families
 
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.metrics_file import RunMetrics, render_metrics, write_metrics
+from embed_index.pipeline.report.metrics import RunMetrics, render_metrics, write_metrics
 from embed_index.schemas.errors import UnavailableError
 from embed_index.schemas.summary import RunCounters
 
