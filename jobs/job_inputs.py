@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from embed_index.pipeline.chunking import TextSplitter
+from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.dead_letters import allowed_dead_letters
 from embed_index.pipeline.model_files import (
     ModelFiles,
@@ -10,7 +11,6 @@ from embed_index.pipeline.model_files import (
     find_model,
     tokenizer_fingerprint,
 )
-from embed_index.pipeline.parquet_source import ParquetSource
 from embed_index.pipeline.prompts import instruction_prompt
 from embed_index.pipeline.tokenizing import ModelTokenizer
 from embed_index.schemas.contract import CollectionContract

@@ -12,6 +12,7 @@ from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.batch_isolation import Embedder, embed_or_isolate
 from embed_index.pipeline.chunking import TextSplitter
 from embed_index.pipeline.conformance import MIN_COSINE
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.document_chunks import cut_document, join_hashes
 from embed_index.pipeline.duplicate_rows import find_duplicates
 from embed_index.pipeline.indexing import Source
@@ -20,7 +21,6 @@ from embed_index.pipeline.ledger_entries import LedgerEntry
 from embed_index.pipeline.ledger_letters import OpenDeadLetters
 from embed_index.pipeline.milvus_reader import CollectionReader
 from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.row_batch import RowBatch
 from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.vector_reuse import is_unit
 from embed_index.schemas.audit_findings import AuditReport, Finding

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.indexing import Source
 from embed_index.pipeline.ledger_letters import printable
-from embed_index.pipeline.row_batch import RowBatch
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from embed_index.pipeline.audit_notes import AuditNotes
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.indexing import Source, Store
 from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.row_batch import RowBatch
 from embed_index.schemas.errors import ConfigurationError
 
 _IDS_PER_STEP = 512

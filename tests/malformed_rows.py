@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.row_checks import MAX_TEXT_CHARS
+from embed_index.pipeline.corpus.row_checks import MAX_TEXT_CHARS
 from embed_index.schemas.records import CarriedValue
 
 CARRIED = ("topic", "score", "amount", "is_open", "day", "seen_at")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed_index.pipeline.parquet_source import ParquetSource
+from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import DeadLetter, Document
 

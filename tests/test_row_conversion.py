@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.row_batch import RowBatch
-from embed_index.pipeline.row_checks import BadRowError, check_carried, check_id, check_text
-from embed_index.pipeline.row_conversion import RowConversion
-from embed_index.pipeline.text_column import TextColumn
+from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id, check_text
+from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.ids import text_hash
 from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow

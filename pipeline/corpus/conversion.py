@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embed_index.pipeline.row_batch import RowBatch
-from embed_index.pipeline.row_checks import (
+from embed_index.pipeline.corpus.row_checks import (
     OUT_OF_RANGE,
     BadRowError,
     check_carried,
@@ -16,7 +15,8 @@ from embed_index.pipeline.row_checks import (
     check_text,
     find_doubtful,
 )
-from embed_index.pipeline.text_column import TextColumn
+from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.records import CarriedValue, DeadLetter, SourceRow
 

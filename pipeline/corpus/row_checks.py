@@ -10,7 +10,7 @@ from datetime import date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from embed_index.pipeline.text_column import TextColumn
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
 from embed_index.schemas.records import CarriedValue
 

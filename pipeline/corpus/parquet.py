@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.row_batch import RowBatch
-from embed_index.pipeline.row_conversion import RowConversion
+from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.schemas.columns import RESERVED_COLUMNS, CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
 

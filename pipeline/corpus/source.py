@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from embed_index.pipeline.text_column import TextColumn
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
 
 
