@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 
-from embed_index.pipeline.chunking import TextSplitter
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.dead_letters import allowed_dead_letters
-from embed_index.pipeline.model_files import (
+from embed_index.pipeline.model.files import (
     ModelFiles,
     check_dimension,
     find_model,
     tokenizer_fingerprint,
 )
-from embed_index.pipeline.prompts import instruction_prompt
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.settings import JobSettings
 

@@ -12,7 +12,7 @@ from embed_index.pipeline.embedding_service import (
     external_service,
     managed_service,
 )
-from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.sglang_launch import ServerProfile
 from embed_index.schemas.errors import ConfigurationError

@@ -10,7 +10,6 @@ import numpy as np
 from embed_index.pipeline.audit import Recorded, compare_document
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.batch_isolation import Embedder, embed_or_isolate
-from embed_index.pipeline.chunking import TextSplitter
 from embed_index.pipeline.conformance import MIN_COSINE
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.document_chunks import cut_document, join_hashes
@@ -20,6 +19,7 @@ from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerEntry
 from embed_index.pipeline.ledger_letters import OpenDeadLetters
 from embed_index.pipeline.milvus_reader import CollectionReader
+from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.packing import TokenPacker
 from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.vector_reuse import is_unit

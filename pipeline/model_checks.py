@@ -5,8 +5,8 @@ import json
 import math
 from pathlib import Path
 
-from embed_index.pipeline.model_files import find_model, is_hub_id
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.files import find_model, is_hub_id
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embed_index.pipeline.model_files import find_model
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.files import find_model
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 
 pytest_plugins = ["job_fixtures", "key_fixtures", "milvus_fixtures", "sglang_fixtures"]
 

@@ -27,7 +27,7 @@ from milvus_server import MilvusServer
 
 from embed_index.jobs.index_job import RecordedRun
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.audit_findings import DRIFT_KINDS
 from embed_index.schemas.ids import chunk_id
 

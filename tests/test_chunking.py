@@ -6,9 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embed_index.pipeline.chunking import TextSplitter
-from embed_index.pipeline.prompts import instruction_prompt
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan
 

@@ -17,7 +17,7 @@ from embed_index.pipeline.conformance import (
     describe_changes,
 )
 from embed_index.pipeline.embedding_client import RequestRefusedError
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.vectors import normalise
 from embed_index.schemas.contract import Canary
 from embed_index.schemas.errors import ContractError, ServerError

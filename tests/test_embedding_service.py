@@ -8,7 +8,7 @@ from misbehaving_server import KEY, WIDTH, Answer, Request, embeds, hangs, misbe
 from pydantic import SecretStr
 
 from embed_index.pipeline.embedding_service import EmbeddingRequest, external_service
-from embed_index.pipeline.model_files import find_model
+from embed_index.pipeline.model.files import find_model
 from embed_index.schemas.errors import ServerError
 
 

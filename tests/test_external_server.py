@@ -13,7 +13,7 @@ from hash_embedding_server import WIDTH, HashEmbeddingServer, vector_of
 from job_fixtures import JobFolder, hashes_of
 from sglang_fixtures import RunningServer, stock_server
 
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.ids import chunk_id
 
 DOCUMENTS = {f"d{n}": f"Document number {n} speaks of printers and pumps." for n in range(40)}

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from embed_index.pipeline.model_files import find_model
+from embed_index.pipeline.model.files import find_model
 from embed_index.schemas.errors import ConfigurationError
 
 COMMIT = "a" * 40
 FIND = """
 import sys
-from embed_index.pipeline.model_files import find_model
+from embed_index.pipeline.model.files import find_model
 from embed_index.schemas.errors import EmbedIndexError
 try:
     model = find_model(sys.argv[1], revision=sys.argv[2] or None)

@@ -7,7 +7,7 @@ import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}
 ANY = ("--max-dead-letters", "100%")

@@ -12,7 +12,7 @@ from sglang_fixtures import MAX_TOKENS, SAMPLE_VOCABULARY, RunningServer
 
 from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.milvus_store import open_store
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.records import Vectors
 
 MIN_HIT_RATE = 0.9

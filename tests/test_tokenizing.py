@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as ReferenceTokenizer
 
-from embed_index.pipeline.model_files import find_model
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.files import find_model
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.errors import ConfigurationError
 
 
@@ -52,7 +52,7 @@ def test_the_end_token_is_appended_once(tokenizer: ModelTokenizer) -> None:
 def test_a_tokenizer_that_the_fast_engine_cannot_read_falls_back(
     sample_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embed_index.pipeline import tokenizing
+    from embed_index.pipeline.model import tokenizer as tokenizing
 
     class Unreadable:
         @staticmethod

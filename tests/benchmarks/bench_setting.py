@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from embed_index.jobs.server_choice import server_profile
 from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.model_files import find_model
-from embed_index.pipeline.tokenizing import ModelTokenizer
+from embed_index.pipeline.model.files import find_model
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
 

@@ -1,8 +1,11 @@
-"""The model's own tokenizer, in this process: text in, token ids out.
+"""The model's own tokenizer and its prompt format: text in, token ids out.
 
 Two engines read the same `tokenizer.json`. Hugging Face `tokenizers` is the reference; `fastokens`
 gives the same ids some fifty times faster. Before its first use, both are run over probe texts, and
 where they differ, or where fastokens does not know the format, the reference does the work.
+
+The prompt is the Qwen3-Embedding model card's: `Instruct: {task}` newline `Query:{query}`, with no
+space after `Query:`. Documents carry no instruction unless one is asked for.
 """
 
 import json
@@ -13,7 +16,7 @@ import numpy as np
 from fastokens import Tokenizer as FastTokenizer
 from tokenizers import Tokenizer as ReferenceTokenizer
 
-from embed_index.pipeline.model_files import ModelFiles
+from embed_index.pipeline.model.files import ModelFiles
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
 
@@ -140,3 +143,8 @@ def _token_byte_lengths(tokenizer: ReferenceTokenizer) -> TokenIds:
     for token_id, content in added.items():
         lengths[token_id] = len(content.encode("utf-8"))
     return lengths
+
+
+def instruction_prompt(instruction: str) -> str:
+    """Return what stands before a text; empty for an empty instruction."""
+    return f"Instruct: {instruction}\nQuery:" if instruction else ""
