@@ -15,9 +15,9 @@ from embed_index.jobs.settled_target import settled_target
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.audit_pass import AuditPass, AuditSample
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.lock import RunLock
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger

@@ -4,7 +4,7 @@ import asyncio
 
 from embed_index.jobs.places import open_job_store
 from embed_index.jobs.server_choice import choose_service
-from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_fingerprint

@@ -13,11 +13,11 @@ from embed_index.jobs.progress import Reporter
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.conformance import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger import Ledger

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from embed_index.jobs.key_places import KeyPlace
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.serving_record import find_serving

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from embed_index.jobs.key_generation import draw_key
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.jobs.stopping import stopping_on_signals
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.serving_record import ServingRecord, find_serving

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from embed_index.pipeline.access_audit import AccessAudit, audit_access
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.schemas.settings import JobSettings
 
 

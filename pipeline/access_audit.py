@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from embed_index.pipeline.connection_failures import unreachable
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import check_access
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.faults import unreachable
+from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.server_gate import OPEN_PATHS
 from embed_index.pipeline.server_routes import REALTIME_PATH, Route, list_routes
 

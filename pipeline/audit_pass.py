@@ -10,10 +10,10 @@ import numpy as np
 from embed_index.pipeline.audit import Recorded, compare_document
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.batch_isolation import Embedder, embed_or_isolate
-from embed_index.pipeline.conformance import MIN_COSINE
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.document_chunks import cut_document, join_hashes
 from embed_index.pipeline.duplicate_rows import find_duplicates
+from embed_index.pipeline.embedding.canaries import MIN_COSINE
 from embed_index.pipeline.indexing import Source
 from embed_index.pipeline.ledger_documents import DocumentLedger
 from embed_index.pipeline.ledger_entries import LedgerEntry

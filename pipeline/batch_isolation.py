@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from embed_index.pipeline.embedding_client import RequestRefusedError
+from embed_index.pipeline.embedding.client import RequestRefusedError
 from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch, TokenIds, Vectors
 
 

@@ -22,9 +22,9 @@ from typing import IO, NoReturn, Self
 import httpx
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.process_group import kill_group, living_members, wait_until_empty
-from embed_index.pipeline.server_access import ServerAccess, check_access
 from embed_index.pipeline.server_preflight import (
     LOOPBACK,
     check_installed,

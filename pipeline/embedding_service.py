@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.embedder_pool import EmbedderPool
-from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.backoff import RetryPolicy
+from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.model.files import ModelFiles
-from embed_index.pipeline.retries import RetryPolicy
-from embed_index.pipeline.server_access import ServerAccess, check_access
 from embed_index.pipeline.server_life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.trials import Suspects

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 
 _ANSWER_SECONDS = 10.0
 

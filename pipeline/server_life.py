@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Never, Protocol, Self
 
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 import httpx
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server_life import ServerProcess
 from embed_index.pipeline.supervision import Launch, RestartPolicy, Tell
 from embed_index.schemas.errors import EmbedIndexError, ServerError

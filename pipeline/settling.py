@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from embed_index.pipeline.conformance import check_canaries
 from embed_index.pipeline.deletion import DeletionLimits, count_missing, delete_missing
+from embed_index.pipeline.embedding.canaries import check_canaries
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger import Ledger
 from embed_index.pipeline.ledger_documents import DocumentLedger

@@ -8,9 +8,9 @@ from typing import NoReturn
 from misbehaving_server import KEY, Answer, Request, _read, _render, in_base64, reply, vector_of
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess
-from embed_index.pipeline.server_dialect import ServerDialect
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess
+from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 ACCESS = ServerAccess(

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.process_group import kill_group
-from embed_index.pipeline.server_access import ServerAccess
 from embed_index.pipeline.server_preflight import free_port
 from embed_index.pipeline.sglang_launch import CPU_PLATFORM, ServerProfile
 

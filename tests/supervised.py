@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.embedding_client import ClientLimits, EmbeddingClient
-from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server_life import Patience
 from embed_index.pipeline.supervision import (
     Launch,

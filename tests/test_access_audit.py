@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from embed_index.jobs.main import cli
 from embed_index.pipeline.access_audit import AccessAudit, audit_access
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.schemas.errors import ServerError
 
 PATHS: dict[str, dict[str, dict[str, str]]] = {

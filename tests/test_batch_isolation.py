@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embed_index.pipeline.batch_isolation import embed_or_isolate
-from embed_index.pipeline.embedding_client import RequestRefusedError
+from embed_index.pipeline.embedding.client import RequestRefusedError
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, SourceRow, TokenIds, Vectors
 

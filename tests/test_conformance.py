@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fragile_server import ACCESS
 
-from embed_index.pipeline.conformance import (
+from embed_index.pipeline.embedding.canaries import (
     CANARY_TEXTS,
     MAX_CANARY_TOKENS,
     CanaryGate,
@@ -16,9 +16,9 @@ from embed_index.pipeline.conformance import (
     check_canaries,
     describe_changes,
 )
-from embed_index.pipeline.embedding_client import RequestRefusedError
+from embed_index.pipeline.embedding.client import RequestRefusedError
+from embed_index.pipeline.embedding.wire import normalise
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
-from embed_index.pipeline.vectors import normalise
 from embed_index.schemas.contract import Canary
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.records import TokenIds, Vectors

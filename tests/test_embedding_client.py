@@ -29,14 +29,14 @@ from misbehaving_server import (
 )
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_client import (
+from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
     RequestRefusedError,
 )
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.retries import RetryPolicy, retry_after_seconds
-from embed_index.pipeline.server_dialect import ServerDialect
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 

@@ -29,14 +29,14 @@ from sglang_fixtures import (
     StartServer,
 )
 
-from embed_index.pipeline.embedding_client import (
+from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
     RequestRefusedError,
 )
+from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.process_group import living_members
-from embed_index.pipeline.server_dialect import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 

@@ -14,7 +14,7 @@ from misbehaving_server import (
 from pydantic import SecretStr
 
 from embed_index.pipeline import key_probe
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from host_programs import host_program
 from sglang_fixtures import SAMPLE_WIDTH, RunningServer
 
 from embed_index.jobs.main import cli
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import check_access
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.server_preflight import free_port
 
 SURROUNDINGS = """

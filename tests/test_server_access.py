@@ -23,10 +23,10 @@ from misbehaving_server import (
 )
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess, check_access
-from embed_index.pipeline.server_description import same_model
-from embed_index.pipeline.server_dialect import ServerDialect
+from embed_index.pipeline.embedding.description import same_model
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
+from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 SGLANG = {

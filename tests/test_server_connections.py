@@ -12,8 +12,8 @@ import trustme
 from misbehaving_server import KEY, Answer, MisbehavingServer, Request, embeds, misbehaving_server
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.server_access import ServerAccess, check_access
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

@@ -8,7 +8,7 @@ import pytest
 from fragile_server import FragileServer, Nursery
 from supervised import QUICK
 
-from embed_index.pipeline.server_access import ServerAccess
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server_life import ServerProcess
 from embed_index.pipeline.serving import Watchfulness, keep_serving
 from embed_index.pipeline.supervision import RestartPolicy

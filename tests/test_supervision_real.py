@@ -10,7 +10,7 @@ import pytest
 from sglang_fixtures import SAMPLE_VOCABULARY, SAMPLE_WIDTH, RunningServer, StartServer
 from supervised import supervised, supervision
 
-from embed_index.pipeline.embedding_client import (
+from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
     RequestRefusedError,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from embed_index.pipeline.vectors import (
+from embed_index.pipeline.embedding.wire import (
     MalformedReplyError,
     UnusableVectorError,
     decode_reply,

@@ -33,8 +33,8 @@ from gpu_sampling import GpuSampler
 from leak_hunt import hunt
 
 from embed_index.jobs import index_job
+from embed_index.pipeline.embedding.wire import encode_request
 from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.vectors import encode_request
 from embed_index.schemas.records import TokenIds
 from embed_index.schemas.settings import JobSettings
 

@@ -17,23 +17,23 @@ import httpx
 import numpy as np
 import orjson
 
-from embed_index.pipeline.connection_failures import unreachable
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.retries import RetryPolicy, retry_after_seconds
-from embed_index.pipeline.server_description import (
+from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.description import (
     ServerDescription,
     describe_server,
     same_model,
 )
-from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.pipeline.unexpected_answers import (
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.faults import (
     EMBEDDINGS_ROUTE,
     not_refused,
     open_to_anybody,
     unexpected,
+    unreachable,
 )
-from embed_index.pipeline.vectors import (
+from embed_index.pipeline.embedding.wire import (
     MalformedReplyError,
+    ServerDialect,
     UnusableVectorError,
     decode_reply,
     encode_request,

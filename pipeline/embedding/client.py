@@ -28,12 +28,12 @@ from typing import NoReturn, Self
 import httpx
 import numpy as np
 
-from embed_index.pipeline.embedding_endpoint import EmbeddingEndpoint
-from embed_index.pipeline.retries import RetryPolicy, retry_after_seconds
-from embed_index.pipeline.server_dialect import ServerDialect
-from embed_index.pipeline.vectors import (
+from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.wire import (
     AlteredInputError,
     MalformedReplyError,
+    ServerDialect,
     UnusableVectorError,
     decode_reply,
     encode_request,
