@@ -19,8 +19,8 @@ from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.mending import (
     AffectedDocuments,

@@ -2,7 +2,7 @@
 
 from embed_index.jobs.collection_search import live_version
 from embed_index.jobs.places import ledger_path, open_job_store
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.settings import JobSettings
 

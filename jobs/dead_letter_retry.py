@@ -12,8 +12,8 @@ from embed_index.jobs.progress import Reporter
 from embed_index.jobs.settled_target import settled_target
 from embed_index.pipeline.dead_letters import allowed_dead_letters
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_letters import OpenDeadLetter
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.letters import OpenDeadLetter
 from embed_index.pipeline.lettered_documents import LetteredDocuments
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.selection import Selection

@@ -20,10 +20,10 @@ from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.embedding_service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.indexing import FlowLimits, Indexing
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.runs import Outcome
 from embed_index.pipeline.ledger_rebuild import open_documents
-from embed_index.pipeline.ledger_runs import Outcome
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.secrecy.redaction import REDACTOR

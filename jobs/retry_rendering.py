@@ -4,7 +4,7 @@ import json
 
 from embed_index.jobs.dead_letter_retry import RetriedLetters
 from embed_index.jobs.rendering import one_line
-from embed_index.pipeline.ledger_letters import OpenDeadLetter, printable
+from embed_index.pipeline.ledger.letters import OpenDeadLetter, printable
 
 _MAX_LINES = 20
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from embed_index.jobs.places import ledger_path, lock_path
 from embed_index.pipeline.disk.lock import LockHolder, find_holder
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_entries import LedgerCounts
-from embed_index.pipeline.ledger_runs import RunRecord
+from embed_index.pipeline.ledger.entries import LedgerCounts
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.runs import RunRecord
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

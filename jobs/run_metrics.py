@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from embed_index.jobs.failures import exit_code, first_cause
 from embed_index.jobs.places import ledger_path
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.report.metrics import (
     RunMetrics,
     check_metrics_place,

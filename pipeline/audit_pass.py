@@ -15,9 +15,9 @@ from embed_index.pipeline.document_chunks import cut_document, join_hashes
 from embed_index.pipeline.duplicate_rows import find_duplicates
 from embed_index.pipeline.embedding.canaries import MIN_COSINE
 from embed_index.pipeline.indexing import Source
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerEntry
-from embed_index.pipeline.ledger_letters import OpenDeadLetters
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.milvus_reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.packing import TokenPacker

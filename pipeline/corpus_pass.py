@@ -5,15 +5,15 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerEntry
-from embed_index.pipeline.ledger_stretches import (
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
+from embed_index.pipeline.ledger.stretches import (
     Stretch,
     find_sealed_rows,
     propose_stretch,
     seal_stretches,
 )
-from embed_index.pipeline.seen_rows import RowIds, SeenRows
 
 Change: TypeAlias = Literal["new", "changed", "refresh", "duplicate"]
 """What to do with a document: embed it, embed it over an older version, write its metadata again

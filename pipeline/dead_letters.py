@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.disk.errors import explain_disk
-from embed_index.pipeline.ledger_letters import printable
+from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError
 from embed_index.schemas.records import DeadLetter, SourceRow
 

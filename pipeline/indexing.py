@@ -25,9 +25,9 @@ from embed_index.pipeline.channel import Channel
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.corpus_pass import CorpusPass
 from embed_index.pipeline.document_chunks import OpenDocument, OpenDocuments, chunk_document
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerDocument, Refreshed
-from embed_index.pipeline.ledger_stretches import Stretch
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerDocument, Refreshed
+from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.packing import TokenPacker
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally

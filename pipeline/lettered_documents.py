@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.indexing import Source
-from embed_index.pipeline.ledger_letters import printable
+from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 

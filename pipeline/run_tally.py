@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from embed_index.pipeline.dead_letters import DeadLetterFile
-from embed_index.pipeline.ledger_letters import OpenDeadLetters
+from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.schemas.records import Chunk, DeadLetter
 from embed_index.schemas.summary import RunCounters
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from embed_index.pipeline.deletion import DeletionLimits, count_missing, delete_missing
 from embed_index.pipeline.embedding.canaries import check_canaries
 from embed_index.pipeline.indexing import Indexing
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.run_tally import RunTally
 from embed_index.pipeline.target_version import TargetVersion

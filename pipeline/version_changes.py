@@ -6,7 +6,7 @@ Call these with the collection's run lock held.
 import re
 from dataclasses import dataclass
 
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.pipeline.milvus_versions import version_number
 from embed_index.pipeline.version_check import find_fault

@@ -1,8 +1,8 @@
 """Documents for the tests of the ledger, and the way to write them there."""
 
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerDocument, LedgerEntry
-from embed_index.pipeline.ledger_stretches import Stretch
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerDocument, LedgerEntry
+from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.schemas.ids import text_hash
 
 

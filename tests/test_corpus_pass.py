@@ -5,8 +5,8 @@ import pytest
 from ledger_samples import committed, stretch_of, write
 
 from embed_index.pipeline.corpus_pass import CorpusPass, Difference
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
 
 
 def changes(differences: list[Difference]) -> list[tuple[int, str]]:

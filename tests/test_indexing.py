@@ -12,7 +12,7 @@ from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.pipeline.dead_letters import DeadLetterFile
 from embed_index.pipeline.indexing import FlowLimits, Indexing
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally

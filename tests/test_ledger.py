@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from ledger_samples import committed, only, write
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerCounts, LedgerEntry
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerCounts, LedgerEntry
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.ids import text_hash
 
 
@@ -159,7 +159,7 @@ def test_threads_share_one_ledger(documents: DocumentLedger) -> None:
 
 def test_another_process_may_read_while_a_run_writes(path: Path, documents: DocumentLedger) -> None:
     write(documents, committed("a"))
-    reads = "import sys; from pathlib import Path; from embed_index.pipeline.ledger import Ledger;"
+    reads = "import sys; from pathlib import Path; from embed_index.pipeline.ledger.ledger import Ledger;"
     reads += "print(Ledger(Path(sys.argv[1])).versions())"
 
     with documents.file.transaction() as connection:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_samples import committed, only, write
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerCounts, LedgerDocument, LedgerEntry, Refreshed
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerCounts, LedgerDocument, LedgerEntry, Refreshed
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.ids import text_hash
 
 DOC_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ledger_samples import committed, only, write
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_schema import MIGRATIONS, migrate
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.file import MIGRATIONS, migrate
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 
@@ -34,8 +34,8 @@ def documents(ledger: Ledger) -> DocumentLedger:
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_entries import LedgerDocument
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.entries import LedgerDocument
 
 def document(text_hash):
     return LedgerDocument(doc_id="a", doc_hash=text_hash, carried_hash="c", source="s",

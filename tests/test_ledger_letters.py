@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from ledger_samples import committed, write
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 

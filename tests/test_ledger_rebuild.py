@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_entries import LedgerEntry
+from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.stored_chunks import StoredChunk
 from embed_index.schemas.errors import StoreError

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_runs import RunOrigin
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.runs import RunOrigin
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.summary import RunCounters
 

@@ -10,7 +10,7 @@ from job_fixtures import JobFolder
 from milvus_fixtures import make_batch, make_contract
 
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus_store import MilvusStore
 from embed_index.schemas.errors import ConfigurationError
 

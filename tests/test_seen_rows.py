@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.seen_rows import SeenRows
+from embed_index.pipeline.ledger.seen_rows import SeenRows
 
 
 @given(batches=st.lists(st.lists(st.integers(1, 40_000), max_size=20), max_size=8))

@@ -10,8 +10,8 @@ import pytest
 from job_fixtures import JobFolder
 
 from embed_index.pipeline.disk.lock import RunLock, find_holder
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_runs import RunOrigin
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.runs import RunOrigin
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * 9 for n in range(4)}
 
@@ -19,7 +19,7 @@ RUNS_UNTIL_TOLD = """
 import sys
 from pathlib import Path
 from typing import Any
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.disk.lock import RunLock
 state, collection = Path(sys.argv[1]), sys.argv[2]
 with RunLock(state / f"{collection}.lock"), Ledger(state / f"{collection}.ledger") as ledger:

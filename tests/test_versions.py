@@ -11,7 +11,7 @@ from job_fixtures import JobFolder, hashes_of
 from milvus_fixtures import make_batch, make_contract, unit_vectors
 
 from embed_index.pipeline.indexing import Indexing
-from embed_index.pipeline.ledger import Ledger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import choose_target, create_target
 from embed_index.pipeline.version_check import find_fault

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus_pass import CorpusPass
-from embed_index.pipeline.ledger import Ledger
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_entries import LedgerDocument
-from embed_index.pipeline.ledger_stretches import Stretch
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerDocument
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.schemas.ids import text_hash
 
 TEXT_CHARS = 1000

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from embed_index.pipeline.ledger_file import LedgerFile
+from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 _PAGE_ROWS = 1024

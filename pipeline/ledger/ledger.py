@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embed_index.pipeline.ledger_documents import DocumentLedger
-from embed_index.pipeline.ledger_file import LedgerFile
-from embed_index.pipeline.ledger_letters import OpenDeadLetters
-from embed_index.pipeline.ledger_runs import RunHistory
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.file import LedgerFile
+from embed_index.pipeline.ledger.letters import OpenDeadLetters
+from embed_index.pipeline.ledger.runs import RunHistory
 
 
 class Ledger:

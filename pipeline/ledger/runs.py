@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from embed_index.pipeline.ledger_file import LedgerFile
+from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.summary import RunCounters
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from embed_index.pipeline.ledger_file import LedgerFile
-from embed_index.pipeline.seen_rows import RowIds
+from embed_index.pipeline.ledger.file import LedgerFile
+from embed_index.pipeline.ledger.seen_rows import RowIds
 
 _DIGEST_BYTES = 16
 

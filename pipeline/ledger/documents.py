@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from embed_index.pipeline.ledger_entries import (
+from embed_index.pipeline.ledger.entries import (
     CHUNK_HASH_BYTES,
     LedgerCounts,
     LedgerDocument,
     LedgerEntry,
     Refreshed,
 )
-from embed_index.pipeline.ledger_file import LedgerFile
-from embed_index.pipeline.ledger_stretches import drop_touched_stretches
-from embed_index.pipeline.seen_rows import RowIds, SeenRows
+from embed_index.pipeline.ledger.file import LedgerFile
+from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
+from embed_index.pipeline.ledger.stretches import drop_touched_stretches
 
 _PAGE_ROWS = 4096
 _COLUMNS = (
