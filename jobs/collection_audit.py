@@ -28,7 +28,7 @@ from embed_index.pipeline.mending import (
     delete_departed,
     delete_superfluous,
 )
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.vector_reuse import find_vectors_by_text

@@ -15,7 +15,7 @@ from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
 from embed_index.pipeline.lettered_documents import LetteredDocuments
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.vector_reuse import find_vectors_by_text

@@ -24,7 +24,7 @@ from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import Outcome
 from embed_index.pipeline.ledger_rebuild import open_documents
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.selection import Selection

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from embed_index.pipeline.milvus_store import MilvusStore, open_store
+from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.settings import JobSettings
 
 

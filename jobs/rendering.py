@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 
-from embed_index.pipeline.stored_chunks import SearchHit
+from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 
 SNIPPET_CHARACTERS = 240

@@ -2,7 +2,7 @@
 
 from embed_index.jobs.collection_search import live_version
 from embed_index.jobs.job_inputs import JobInputs
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.target_version import TargetVersion, choose_target
 
 

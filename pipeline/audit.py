@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from embed_index.pipeline.ledger.entries import LedgerEntry
-from embed_index.pipeline.row_images import RowImage
+from embed_index.pipeline.milvus.images import RowImage
 from embed_index.schemas.audit_findings import DriftKind, Finding
 from embed_index.schemas.ids import carried_hash
 from embed_index.schemas.records import Document

@@ -10,7 +10,7 @@ from typing import Any, Self
 import orjson
 
 from embed_index.pipeline.disk.scratch import open_scratch
-from embed_index.pipeline.row_images import RowImage
+from embed_index.pipeline.milvus.images import RowImage
 from embed_index.schemas.audit_findings import DRIFT_KINDS, DriftCount, DriftKind, Finding
 
 MAX_EXAMPLES = 5

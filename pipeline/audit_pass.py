@@ -18,10 +18,10 @@ from embed_index.pipeline.indexing import Source
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
-from embed_index.pipeline.milvus_reader import CollectionReader
+from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
+from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.row_images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.vector_reuse import is_unit
 from embed_index.schemas.audit_findings import AuditReport, Finding
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, Vectors

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from embed_index.pipeline.audit_notes import AuditNotes
-from embed_index.pipeline.milvus_filters import KeyRange, cut_key_space
+from embed_index.pipeline.milvus.filters import KeyRange, cut_key_space
 
 _COUNT_ONE_BY_ONE = 4
 

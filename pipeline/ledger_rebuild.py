@@ -9,8 +9,8 @@ from embed_index.pipeline.disk.scratch import open_scratch
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerDocument
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.row_images import is_ours
-from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.pipeline.milvus.images import is_ours
+from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.ids import carried_hash, text_hash
 
 _LAYOUT = (

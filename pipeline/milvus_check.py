@@ -2,9 +2,9 @@
 
 import re
 
-from embed_index.pipeline.milvus_address import parse_address
-from embed_index.pipeline.milvus_retry import RetryPolicy
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.address import parse_address
+from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.host_check import HostCheck
 
 _OLDEST = (2, 3)

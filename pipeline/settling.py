@@ -8,7 +8,7 @@ from embed_index.pipeline.embedding.canaries import check_canaries
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.run_tally import RunTally
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.version_check import find_fault

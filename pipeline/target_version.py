@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from embed_index.pipeline.milvus_versions import CollectionVersions
+from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ContractError, LockHeldError

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.milvus_store import MilvusStore
-from embed_index.pipeline.milvus_versions import version_number
+from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.milvus.versions import version_number
 from embed_index.pipeline.version_check import find_fault
 from embed_index.schemas.errors import ConfigurationError, StoreError
 

@@ -3,7 +3,7 @@
 from itertools import islice
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.milvus_reader import CollectionReader
+from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import Vectors
 

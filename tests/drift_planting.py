@@ -12,8 +12,8 @@ from milvus_fixtures import unit_vectors
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerDocument
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.milvus_store import MilvusStore
-from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.ids import chunk_id, text_hash
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hash_embedding_server import HashEmbeddingServer
 
 from embed_index.jobs.main import cli
-from embed_index.pipeline.milvus_store import MilvusStore, open_store
+from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.ids import text_hash
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.milvus_store import open_store
-from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.milvus.stored import StoredChunk
 
 NUM_STATES = 6
 MAX_VECTOR_DIFFERENCE = 1e-5

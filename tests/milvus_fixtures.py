@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from milvus_server import MilvusServer
 
-from embed_index.pipeline.milvus_store import MilvusStore, open_store
+from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.ids import chunk_id, text_hash
 from embed_index.schemas.records import (

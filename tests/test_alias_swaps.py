@@ -11,7 +11,7 @@ from milvus_fixtures import make_batch, make_contract, unit_vectors
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 
 NUM_READERS = 3
 NUM_ROWS = 200

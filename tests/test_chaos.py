@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.pipeline.process_group import living_members
-from embed_index.pipeline.stored_chunks import StoredChunk
 
 NUM_KILLS, NUM_STOPS = 10, 2
 SHARE_WHILE_STARTING = 0.25

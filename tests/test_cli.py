@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from embed_index.jobs import deploy, failures, keys
 from embed_index.jobs.main import COMMANDS, cli
+from embed_index.pipeline.milvus.stored import SearchHit, StoredChunk
 from embed_index.pipeline.secrecy.redaction import REDACTOR, Redactor
-from embed_index.pipeline.stored_chunks import SearchHit, StoredChunk
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.errors import (

@@ -23,7 +23,7 @@ from embed_index.jobs.single_check import made
 from embed_index.pipeline import gpu_checks, place_checks
 from embed_index.pipeline.cuda import Gpu
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

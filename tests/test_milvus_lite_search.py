@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from milvus_fixtures import make_batch, make_contract, unit_vectors
 
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.records import EmbeddedBatch
 
 NUM_DOCUMENTS = 3000

@@ -11,7 +11,7 @@ import milvus_lite.engine.flush
 import pytest
 from milvus_fixtures import make_batch, make_contract
 
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.errors import ConfigurationError, StoreError
 
 

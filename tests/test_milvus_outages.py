@@ -12,9 +12,9 @@ import pytest
 from milvus_fixtures import make_batch, make_contract
 from milvus_server import MilvusServer
 
-from embed_index.pipeline.milvus_address import parse_address
-from embed_index.pipeline.milvus_retry import RetryPolicy
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.address import parse_address
+from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
 
 SECRET = "hunter2-swordfish"
@@ -22,7 +22,7 @@ SECRET = "hunter2-swordfish"
 HOLD_OPEN = """
 import sys
 from pathlib import Path
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 with open_store(sys.argv[1]):
     print("open", flush=True)
     sys.stdin.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SHOW_ENVIRONMENT = """
 import json, os
-import embed_index.pipeline.milvus_store
+import embed_index.pipeline.milvus.store
 print(json.dumps({name: os.environ.get(name) for name in ("MILVUS_URI", "FROM_DOTENV")}))
 """
 
@@ -44,7 +44,7 @@ def test_a_milvus_server_needs_no_index_library(tmp_path: Path) -> None:
     loaded = "[name for name in ('milvus_lite', 'faiss') if name in sys.modules]"
 
     done = python(
-        "-c", f"import sys, embed_index.pipeline.milvus_store; print({loaded})", folder=tmp_path
+        "-c", f"import sys, embed_index.pipeline.milvus.store; print({loaded})", folder=tmp_path
     )
 
     assert done.stdout == "[]\n"

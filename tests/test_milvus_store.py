@@ -10,9 +10,9 @@ import pytest
 from milvus_fixtures import DIMENSION, make_batch, make_contract, unit_vectors
 from pymilvus import DataType, MilvusClient
 
-from embed_index.pipeline.milvus_retry import RetryPolicy
-from embed_index.pipeline.milvus_schema import build_schema
-from embed_index.pipeline.milvus_store import MilvusStore, open_store
+from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.schema import build_schema
+from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, StoreError
 from embed_index.schemas.ids import chunk_id

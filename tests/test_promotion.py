@@ -11,7 +11,7 @@ from milvus_fixtures import make_batch, make_contract
 
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.milvus_store import MilvusStore
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.schemas.errors import ConfigurationError
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps." for n in range(4)}

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from sglang_fixtures import RunningServer
 
-from embed_index.pipeline.milvus_store import open_store
-from embed_index.pipeline.stored_chunks import StoredChunk
+from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.ids import chunk_id, text_hash
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

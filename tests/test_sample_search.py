@@ -11,7 +11,7 @@ import pytest
 from sglang_fixtures import MAX_TOKENS, SAMPLE_VOCABULARY, RunningServer
 
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.records import Vectors
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from sglang_fixtures import RunningServer
 
-from embed_index.pipeline.milvus_store import open_store
+from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.records import Vectors
 
 REFERENCE = """

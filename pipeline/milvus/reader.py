@@ -5,25 +5,25 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from embed_index.pipeline.milvus_connection import MilvusConnection
-from embed_index.pipeline.milvus_filters import (
+from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.filters import (
     MAX_KEYS_PER_REQUEST,
     KeyRange,
     any_of,
     cut_key_space,
     in_slices,
 )
-from embed_index.pipeline.milvus_retry import RequestTooLargeError, RetryPolicy, explain_too_large
-from embed_index.pipeline.milvus_rows import (
+from embed_index.pipeline.milvus.retry import RequestTooLargeError, RetryPolicy, explain_too_large
+from embed_index.pipeline.milvus.rows import (
     KEY_FIELDS,
     POSITION_FIELDS,
     Row,
     read_chunk,
     read_key,
 )
-from embed_index.pipeline.milvus_sdk import MilvusClient
-from embed_index.pipeline.milvus_versions import CollectionVersions, alias_of, load_collection
-from embed_index.pipeline.stored_chunks import ChunkKey, SearchHit, StoredChunk
+from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.pipeline.milvus.stored import ChunkKey, SearchHit, StoredChunk
+from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of, load_collection
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import Vectors
 

@@ -9,20 +9,20 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from embed_index.pipeline.milvus_connection import MilvusConnection
-from embed_index.pipeline.milvus_retry import (
+from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.retry import (
     ALIAS_NOT_FOUND,
     COLLECTION_NOT_FOUND,
     INVALID_PARAMETER,
 )
-from embed_index.pipeline.milvus_schema import (
+from embed_index.pipeline.milvus.schema import (
     CONTRACT_PROPERTY,
     CollectionLayout,
     build_schema,
     read_contract,
     read_layout,
 )
-from embed_index.pipeline.milvus_sdk import MilvusClient, MilvusException
+from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError

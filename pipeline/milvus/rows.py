@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from embed_index.pipeline.stored_chunks import ChunkKey, StoredChunk
+from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
 from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
 from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch, Vectors
 

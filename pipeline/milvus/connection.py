@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import grpc
 
-from embed_index.pipeline.milvus_address import MilvusAddress, explain_unreachable
-from embed_index.pipeline.milvus_lite_server import LiteServer
-from embed_index.pipeline.milvus_retry import (
+from embed_index.pipeline.milvus.address import MilvusAddress, explain_unreachable
+from embed_index.pipeline.milvus.lite import LiteServer
+from embed_index.pipeline.milvus.retry import (
     RetryPolicy,
     Verdict,
     call_patiently,
@@ -19,7 +19,7 @@ from embed_index.pipeline.milvus_retry import (
     judge,
     rpc_status,
 )
-from embed_index.pipeline.milvus_sdk import MilvusClient
+from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.schemas.errors import EmbedIndexError, StoreError
 
 T = TypeVar("T")

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embed_index.pipeline.milvus_rows import (
+from embed_index.pipeline.milvus.rows import (
     MAX_CHUNK_ID_BYTES,
     MAX_DOC_ID_BYTES,
     MAX_SOURCE_BYTES,
     MAX_TEXT_BYTES,
 )
-from embed_index.pipeline.milvus_sdk import CollectionSchema, DataType, FieldSchema
+from embed_index.pipeline.milvus.sdk import CollectionSchema, DataType, FieldSchema
 from embed_index.schemas.columns import (
     MAX_CARRIED_TEXT_BYTES,
     RESERVED_COLUMNS,

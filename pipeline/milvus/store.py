@@ -8,19 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from embed_index.pipeline.milvus_address import parse_address
-from embed_index.pipeline.milvus_connection import MilvusConnection
-from embed_index.pipeline.milvus_filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
-from embed_index.pipeline.milvus_reader import CollectionReader
-from embed_index.pipeline.milvus_retry import RequestTooLargeError, RetryPolicy, explain_too_large
-from embed_index.pipeline.milvus_rows import (
+from embed_index.pipeline.milvus.address import parse_address
+from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
+from embed_index.pipeline.milvus.reader import CollectionReader
+from embed_index.pipeline.milvus.retry import RequestTooLargeError, RetryPolicy, explain_too_large
+from embed_index.pipeline.milvus.rows import (
     Row,
     build_rows,
     check_batch,
     pack_requests,
 )
-from embed_index.pipeline.milvus_sdk import MilvusClient
-from embed_index.pipeline.milvus_versions import CollectionVersions, load_collection
+from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.pipeline.milvus.versions import CollectionVersions, load_collection
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.records import EmbeddedBatch
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import grpc
 
-from embed_index.pipeline.milvus_sdk import MilvusException
+from embed_index.pipeline.milvus.sdk import MilvusException
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
 
 T = TypeVar("T")

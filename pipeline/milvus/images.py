@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from embed_index.pipeline.milvus_rows import MAX_SOURCE_BYTES, MAX_TEXT_BYTES, cut_head, cut_tail
-from embed_index.pipeline.stored_chunks import ChunkKey, StoredChunk
+from embed_index.pipeline.milvus.rows import MAX_SOURCE_BYTES, MAX_TEXT_BYTES, cut_head, cut_tail
+from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
 from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
 from embed_index.schemas.records import Chunk
 
