@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from embed_index.jobs.key_destruction import AskedServer
-from embed_index.pipeline.access_audit import AccessAudit, OpenRoute
+from embed_index.pipeline.server.intrusion import AccessAudit, OpenRoute
 
 
 def audits_as_text(audits: Sequence[AccessAudit]) -> str:

@@ -18,7 +18,6 @@ from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
-from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger_rebuild import open_documents
@@ -30,6 +29,7 @@ from embed_index.pipeline.mending import (
 )
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.selection import Selection
+from embed_index.pipeline.server.service import EmbeddingRequest
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.vector_reuse import find_vectors_by_text
 from embed_index.schemas.audit_findings import AuditReport, Verification

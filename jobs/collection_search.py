@@ -5,11 +5,11 @@ import asyncio
 from embed_index.jobs.places import open_job_store
 from embed_index.jobs.server_choice import choose_service
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
-from embed_index.pipeline.embedding_service import EmbeddingRequest
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_fingerprint
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
+from embed_index.pipeline.server.service import EmbeddingRequest
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, ContractError
 from embed_index.schemas.records import TokenIds, Vectors

@@ -18,7 +18,6 @@ from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
-from embed_index.pipeline.embedding_service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -28,6 +27,7 @@ from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.selection import Selection
+from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
 from embed_index.pipeline.vector_reuse import find_vectors

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
-from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.serving_record import find_serving
+from embed_index.pipeline.server.intrusion import takes_key
+from embed_index.pipeline.server.serving_record import find_serving
 from embed_index.schemas.settings import JobSettings
 
 

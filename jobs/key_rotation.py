@@ -12,9 +12,9 @@ from embed_index.jobs.key_generation import draw_key
 from embed_index.jobs.key_places import KeyPlace
 from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
-from embed_index.pipeline.key_probe import takes_key
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.serving_record import ServingRecord, find_serving
+from embed_index.pipeline.server.intrusion import takes_key
+from embed_index.pipeline.server.serving_record import ServingRecord, find_serving
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 _POLL_SECONDS = 0.2

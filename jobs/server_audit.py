@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from embed_index.pipeline.access_audit import AccessAudit, audit_access
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.server.intrusion import AccessAudit, audit_access
 from embed_index.schemas.settings import JobSettings
 
 

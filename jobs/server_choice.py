@@ -4,17 +4,17 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from embed_index.pipeline.cuda import visible_gpus
-from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.embedding_service import (
+from embed_index.pipeline.model.files import ModelFiles
+from embed_index.pipeline.secrecy.redaction import REDACTOR
+from embed_index.pipeline.server.gpus import visible_gpus
+from embed_index.pipeline.server.launch import ServerProfile
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.service import (
     EmbeddingRequest,
     EmbeddingService,
     external_service,
     managed_service,
 )
-from embed_index.pipeline.model.files import ModelFiles
-from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.sglang_launch import ServerProfile
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

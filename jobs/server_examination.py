@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from embed_index.jobs.server_choice import chosen_gpus
 from embed_index.jobs.single_check import Check
-from embed_index.pipeline.cuda import Gpu, visible_gpus
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.gpu_checks import check_gpu, check_gpu_memory
@@ -24,7 +23,8 @@ from embed_index.pipeline.package_checks import check_cpu_platform, check_sglang
 from embed_index.pipeline.place_checks import check_shared_memory
 from embed_index.pipeline.secrecy.key_file import read_key_file
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.server_preflight import check_port
+from embed_index.pipeline.server.gpus import Gpu, visible_gpus
+from embed_index.pipeline.server.launch_checks import check_port
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import JobSettings

@@ -13,14 +13,14 @@ from embed_index.jobs.server_choice import min_tokens_per_second, server_profile
 from embed_index.jobs.settings_loading import LoadedSettings
 from embed_index.jobs.terminal import has_terminal
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.server_life import ServerProcess
-from embed_index.pipeline.server_preflight import LOOPBACK, free_port
-from embed_index.pipeline.serving import Watchfulness, keep_serving
-from embed_index.pipeline.serving_record import ServingRecord, recorded_serving
-from embed_index.pipeline.supervision import Tell
+from embed_index.pipeline.server.launch_checks import LOOPBACK, free_port
+from embed_index.pipeline.server.life import ServerProcess
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.serving import Watchfulness, keep_serving
+from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
+from embed_index.pipeline.server.supervision import Tell
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 

@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from embed_index.pipeline.cuda import Gpu, newest_cuda, visible_gpus
-from embed_index.pipeline.nvml import driver_version, free_memory_bytes
+from embed_index.pipeline.server.gpus import (
+    Gpu,
+    driver_version,
+    free_memory_bytes,
+    newest_cuda,
+    visible_gpus,
+)
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

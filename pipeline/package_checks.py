@@ -3,8 +3,8 @@
 import importlib.metadata
 import re
 
-from embed_index.pipeline.server_preflight import check_installed
-from embed_index.pipeline.sglang_launch import CPU_PLATFORM
+from embed_index.pipeline.server.launch import CPU_PLATFORM
+from embed_index.pipeline.server.launch_checks import check_installed
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

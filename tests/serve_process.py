@@ -13,7 +13,7 @@ from typing import Self
 
 import httpx
 
-from embed_index.pipeline.serving_record import ServingRecord, find_serving
+from embed_index.pipeline.server.serving_record import ServingRecord, find_serving
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float = 240) -> None:
@@ -92,7 +92,7 @@ class ServeProcess:
         children = Path(f"/proc/{self.process.pid}/task")
         for task in children.iterdir():
             for pid in (task / "children").read_text().split():
-                if b"sglang_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"pipeline.server.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
         raise AssertionError(f"no server runs\n{self.said()}")
 

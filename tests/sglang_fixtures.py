@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.process_group import kill_group
-from embed_index.pipeline.server_preflight import free_port
-from embed_index.pipeline.sglang_launch import CPU_PLATFORM, ServerProfile
+from embed_index.pipeline.server.launch import CPU_PLATFORM, ServerProfile
+from embed_index.pipeline.server.launch_checks import free_port
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.process_group import kill_group
 
 SAMPLE_WIDTH = 512
 SAMPLE_VOCABULARY = 8192

@@ -10,7 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from embed_index.pipeline.serving_record import ServingRecord, recorded_serving
+from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
 
 folder, key_file, behaviour = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 source = sys.argv[4] if len(sys.argv) > 4 else "file"

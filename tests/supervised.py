@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.server_life import Patience
-from embed_index.pipeline.supervision import (
+from embed_index.pipeline.server.life import Patience
+from embed_index.pipeline.server.supervision import (
     Launch,
     Prove,
     RestartPolicy,
     SupervisedEmbedder,
     Supervision,
 )
-from embed_index.pipeline.trials import Suspects
+from embed_index.pipeline.server.suspects import Suspects
 
 DIMENSION = 8
 QUICK = RestartPolicy(max_deaths=5, first_pause_seconds=0.0)

@@ -11,8 +11,8 @@ from misbehaving_server import KEY, Answer, Request, embeds, misbehaving_server
 from pydantic import SecretStr
 
 from embed_index.jobs.main import cli
-from embed_index.pipeline.access_audit import AccessAudit, audit_access
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.server.intrusion import AccessAudit, audit_access
 from embed_index.schemas.errors import ServerError
 
 PATHS: dict[str, dict[str, dict[str, str]]] = {

@@ -17,7 +17,7 @@ import pytest
 
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.milvus.stored import StoredChunk
-from embed_index.pipeline.process_group import living_members
+from embed_index.pipeline.server.process_group import living_members
 
 NUM_KILLS, NUM_STOPS = 10, 2
 SHARE_WHILE_STARTING = 0.25
@@ -66,7 +66,7 @@ class Run:
         children = Path(f"/proc/{self.process.pid}/task")
         for task in children.iterdir() if children.exists() else ():
             for pid in (task / "children").read_text().split():
-                if b"sglang_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"pipeline.server.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
         return None
 

@@ -21,9 +21,9 @@ from safetensors.numpy import save_file
 from embed_index.jobs.main import cli
 from embed_index.jobs.single_check import made
 from embed_index.pipeline import gpu_checks, place_checks
-from embed_index.pipeline.cuda import Gpu
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.server.gpus import Gpu
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
 

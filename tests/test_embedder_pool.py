@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from embed_index.pipeline.embedder_pool import EmbedderPool
+from embed_index.pipeline.server.service import EmbedderPool
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 

@@ -35,8 +35,8 @@ from embed_index.pipeline.embedding.client import (
     RequestRefusedError,
 )
 from embed_index.pipeline.embedding.wire import ServerDialect
-from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.process_group import living_members
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.process_group import living_members
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 
@@ -356,8 +356,8 @@ async def test_a_ready_server_that_dies_is_noticed_and_a_stop_is_quiet(
 PARENT = """
 import asyncio, json, os, signal, sys
 from pathlib import Path
-from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.sglang_launch import ServerProfile
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.launch import ServerProfile
 
 async def main(model, folder, forks=""):
     profile = ServerProfile(model=model, device="cpu", max_tokens=512, dtype="float32")

@@ -7,8 +7,8 @@ import numpy as np
 from misbehaving_server import KEY, WIDTH, Answer, Request, embeds, hangs, misbehaving_server
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding_service import EmbeddingRequest, external_service
 from embed_index.pipeline.model.files import find_model
+from embed_index.pipeline.server.service import EmbeddingRequest, external_service
 from embed_index.schemas.errors import ServerError
 
 

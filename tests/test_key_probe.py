@@ -13,8 +13,8 @@ from misbehaving_server import (
 )
 from pydantic import SecretStr
 
-from embed_index.pipeline import key_probe
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.server import intrusion as key_probe
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from serve_process import wait_for
 
 from embed_index.jobs.key_places import KeyFile
-from embed_index.pipeline.serving_record import ServingRecord, find_serving, recorded_serving
+from embed_index.pipeline.server.serving_record import ServingRecord, find_serving, recorded_serving
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
 StartServe = Callable[..., "subprocess.Popen[str]"]

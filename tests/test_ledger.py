@@ -159,7 +159,8 @@ def test_threads_share_one_ledger(documents: DocumentLedger) -> None:
 
 def test_another_process_may_read_while_a_run_writes(path: Path, documents: DocumentLedger) -> None:
     write(documents, committed("a"))
-    reads = "import sys; from pathlib import Path; from embed_index.pipeline.ledger.ledger import Ledger;"
+    reads = "import sys; from pathlib import Path;"
+    reads += "from embed_index.pipeline.ledger.ledger import Ledger;"
     reads += "print(Ledger(Path(sys.argv[1])).versions())"
 
     with documents.file.transaction() as connection:

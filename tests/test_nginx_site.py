@@ -20,7 +20,7 @@ from sglang_fixtures import SAMPLE_WIDTH, RunningServer
 from embed_index.jobs.main import cli
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
-from embed_index.pipeline.server_preflight import free_port
+from embed_index.pipeline.server.launch_checks import free_port
 
 SURROUNDINGS = """
 daemon off;

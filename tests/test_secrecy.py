@@ -16,7 +16,7 @@ WATCHED = """
 import sys
 from pathlib import Path
 from embed_index.jobs.main import main
-from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.server.process import ManagedServer
 
 whispered, start = Path(sys.argv.pop(1)), ManagedServer.start
 

@@ -11,8 +11,8 @@ import pytest
 from key_fixtures import keys
 from serve_process import ServeProcess, wait_for
 
-from embed_index.pipeline.process_group import living_members
-from embed_index.pipeline.serving_record import find_serving
+from embed_index.pipeline.server.process_group import living_members
+from embed_index.pipeline.server.serving_record import find_serving
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from embed_index.jobs import server_choice
 from embed_index.jobs.server_choice import requests_in_flight
-from embed_index.pipeline.cuda import Gpu
+from embed_index.pipeline.server.gpus import Gpu
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from embed_index.pipeline.server_gate import OPEN_PATHS, KeyGate, Message
+from embed_index.pipeline.server.gate import OPEN_PATHS, KeyGate, Message
 
 KEY = "ei-0123456789"
 RIGHT = (b"authorization", f"Bearer {KEY}".encode())

@@ -17,8 +17,8 @@ from supervised import QUICK
 
 from embed_index.jobs import server_choice, server_job
 from embed_index.jobs.server_job import ReadKey, ServerJob, watchfulness_of
-from embed_index.pipeline.cuda import Gpu
-from embed_index.pipeline.serving import Watchfulness
+from embed_index.pipeline.server.gpus import Gpu
+from embed_index.pipeline.server.serving import Watchfulness
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

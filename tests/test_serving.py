@@ -9,9 +9,9 @@ from fragile_server import FragileServer, Nursery
 from supervised import QUICK
 
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.server_life import ServerProcess
-from embed_index.pipeline.serving import Watchfulness, keep_serving
-from embed_index.pipeline.supervision import RestartPolicy
+from embed_index.pipeline.server.life import ServerProcess
+from embed_index.pipeline.server.serving import Watchfulness, keep_serving
+from embed_index.pipeline.server.supervision import RestartPolicy
 from embed_index.schemas.errors import ServerError
 
 WATCHFUL = Watchfulness(answer_seconds=0.3, probe_pause_seconds=0.01, policy=QUICK)

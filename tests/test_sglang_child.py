@@ -2,7 +2,7 @@
 
 import os
 
-from embed_index.pipeline.sglang_child import _read_line
+from embed_index.pipeline.server.child import _read_line
 
 
 def test_a_key_as_long_as_a_signed_token_is_read_whole() -> None:

@@ -15,9 +15,9 @@ from embed_index.pipeline.embedding.client import (
     EmbeddingClient,
     RequestRefusedError,
 )
-from embed_index.pipeline.embedding_server import ManagedServer
-from embed_index.pipeline.process_group import living_members
-from embed_index.pipeline.server_life import ServerProcess
+from embed_index.pipeline.server.life import ServerProcess
+from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.process_group import living_members
 from embed_index.schemas.records import TokenIds, Vectors
 
 

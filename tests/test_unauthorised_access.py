@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sglang_fixtures import RunningServer
 
-from embed_index.pipeline.server_gate import OPEN_PATHS
-from embed_index.pipeline.server_routes import REALTIME_PATH, Route, list_routes
+from embed_index.pipeline.server.gate import OPEN_PATHS
+from embed_index.pipeline.server.intrusion import REALTIME_PATH, Route, list_routes
 
 LEFT_OPEN = {"/health", "/health_generate", "/ready"}
 """Without --enable-metrics; with it, /metrics too. Their answers are empty."""

@@ -19,7 +19,7 @@ from embed_index.schemas.records import Vectors
 REFERENCE = """
 import json, sys
 import numpy as np
-from embed_index.pipeline.sglang_cpu_platform import declare_torchvision_operators
+from embed_index.pipeline.server.cpu_platform import declare_torchvision_operators
 declare_torchvision_operators()
 import torch
 from transformers import AutoModel, AutoTokenizer

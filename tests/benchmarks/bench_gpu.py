@@ -34,7 +34,7 @@ from leak_hunt import hunt
 
 from embed_index.jobs import index_job
 from embed_index.pipeline.embedding.wire import encode_request
-from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.records import TokenIds
 from embed_index.schemas.settings import JobSettings
 

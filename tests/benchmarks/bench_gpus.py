@@ -16,8 +16,8 @@ from bench_setting import Bench, Stopwatch, add_options
 from pydantic import SecretStr
 
 from embed_index.jobs import index_job
-from embed_index.pipeline.cuda import visible_gpus
-from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.server.gpus import visible_gpus
+from embed_index.pipeline.server.process import ManagedServer
 
 KEY = SecretStr(os.urandom(24).hex())
 

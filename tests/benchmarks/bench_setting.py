@@ -11,9 +11,9 @@ from make_model import SHAPES, TOKENIZER_VOCABULARY, Shape
 from pydantic import SecretStr
 
 from embed_index.jobs.server_choice import server_profile
-from embed_index.pipeline.embedding_server import ManagedServer
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
+from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
 

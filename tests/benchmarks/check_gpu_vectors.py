@@ -18,7 +18,7 @@ from bench_setting import Bench, add_options
 
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.wire import normalise
-from embed_index.pipeline.embedding_server import ManagedServer
+from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.records import TokenIds, Vectors
 
 NUM_INPUTS = 40

@@ -13,7 +13,7 @@ import sysconfig
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from embed_index.pipeline.sglang_cpu_platform import declare_torchvision_operators
+from embed_index.pipeline.server.cpu_platform import declare_torchvision_operators
 
 TOKENIZER_VOCABULARY = 8192
 END_OF_TEXT = "<|endoftext|>"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from embed_index.pipeline.sglang_cpu_platform import declare_torchvision_operators
+from embed_index.pipeline.server.cpu_platform import declare_torchvision_operators
 
 BATCH_TOKENS = 32_768
 

@@ -1,6 +1,6 @@
 """A local, authenticated SGLang server whose life is bound to ours.
 
-The server runs in a process group of its own, led by a guard (`sglang_child`). The group ends when
+The server runs in a process group of its own, led by a guard (`child`). The group ends when
 it is stopped, when the block that started it is left in whatever way, when the SGLang process ends,
 and when our own process dies: the guard holds the other end of a pipe that only we keep open.
 """
@@ -24,8 +24,8 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
-from embed_index.pipeline.process_group import kill_group, living_members, wait_until_empty
-from embed_index.pipeline.server_preflight import (
+from embed_index.pipeline.server.launch import ServerProfile, child_environment, sglang_flags
+from embed_index.pipeline.server.launch_checks import (
     LOOPBACK,
     check_installed,
     check_model,
@@ -33,10 +33,10 @@ from embed_index.pipeline.server_preflight import (
     free_port,
     open_log,
 )
-from embed_index.pipeline.sglang_launch import ServerProfile, child_environment, sglang_flags
+from embed_index.pipeline.server.process_group import kill_group, living_members, wait_until_empty
 from embed_index.schemas.errors import ServerError
 
-_CHILD_MODULE = "embed_index.pipeline.sglang_child"
+_CHILD_MODULE = "embed_index.pipeline.server.child"
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 30.0
 _PROBE_SECONDS = 5.0

@@ -16,8 +16,8 @@ import httpx
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.server_life import ServerProcess
-from embed_index.pipeline.supervision import Launch, RestartPolicy, Tell
+from embed_index.pipeline.server.life import ServerProcess
+from embed_index.pipeline.server.supervision import Launch, RestartPolicy, Tell
 from embed_index.schemas.errors import EmbedIndexError, ServerError
 
 _HEALTH_ROUTE = "/health_generate"

@@ -6,17 +6,88 @@ with its own method only once that was refused.
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
+import orjson
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import unreachable
 from embed_index.pipeline.embedding.preflight import check_access
-from embed_index.pipeline.server_gate import OPEN_PATHS
-from embed_index.pipeline.server_routes import REALTIME_PATH, Route, list_routes
+from embed_index.pipeline.server.gate import OPEN_PATHS
+
+_PARAMETER = re.compile(r"\{[^}]*\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Route:
+    """One method on one path."""
+
+    path: str
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+HIDDEN_ROUTES = (
+    Route(method="GET", path="/openapi.json"),
+    Route(method="GET", path="/docs"),
+    Route(method="GET", path="/docs/oauth2-redirect"),
+    Route(method="GET", path="/redoc"),
+    Route(method="POST", path="/tokenize"),
+    Route(method="POST", path="/detokenize"),
+    Route(method="GET", path="/metrics"),
+)
+"""What SGLang 0.5.23 serves and does not list; its WebSocket is `REALTIME_PATH`."""
+
+REALTIME_PATH = "/v1/realtime"
+_ALWAYS_TRIED = (
+    *(Route(method="GET", path=path) for path in ("/health", "/health_generate", "/ready")),
+    *(Route(method="GET", path=path) for path in ("/", "/v1/models", "/model_info")),
+    Route(method="GET", path="/server_info"),
+    Route(method="POST", path="/v1/embeddings"),
+    Route(method="POST", path="/encode"),
+)
+"""Also tried where a server does not list its routes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRoutes:
+    """Every route worth trying."""
+
+    listed: tuple[Route, ...]
+    """By the server itself; empty where it keeps its list to itself."""
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """The listed ones and those that are not, sorted by path; parameters are filled in."""
+        return tuple(sorted({*self.listed, *HIDDEN_ROUTES, *_ALWAYS_TRIED}))
+
+
+async def list_routes(endpoint: EmbeddingEndpoint, *, http: httpx.AsyncClient) -> ServerRoutes:
+    """Ask a server for its routes, with the key.
+
+    Raises:
+        httpx.RequestError: It does not answer.
+    """
+    response = await http.get("/openapi.json", headers=endpoint.bearer())
+    if response.status_code != httpx.codes.OK:
+        return ServerRoutes(listed=())
+    try:
+        paths = orjson.loads(response.content)["paths"]
+        listed = [
+            Route(method=method.upper(), path=_PARAMETER.sub("x", path))
+            for path, methods in paths.items()
+            for method in methods
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return ServerRoutes(listed=())
+    return ServerRoutes(listed=tuple(listed))
+
 
 _CLOSED = frozenset({401, 403, 404})
 """Refused, or nothing there."""
@@ -139,3 +210,19 @@ class _Intruder:
                 response = await self._http.send(request, stream=True)
             await response.aclose()
         return response.status_code
+
+
+_ANSWER_SECONDS = 10.0
+
+
+async def takes_key(endpoint: EmbeddingEndpoint) -> bool | None:
+    """Ask a protected route that does nothing; None where nobody answers it."""
+    async with endpoint.http_client() as http:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                response = await http.get("/v1/models", headers=endpoint.bearer())
+        except (httpx.RequestError, TimeoutError):
+            return None
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return False
+    return True if response.status_code == httpx.codes.OK else None

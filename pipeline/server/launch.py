@@ -9,7 +9,7 @@ from embed_index.schemas.errors import ConfigurationError
 Device: TypeAlias = Literal["cuda", "cpu"]
 
 CPU_PLATFORM = "embed_index_cpu"
-"""Entry point of `sglang_cpu_platform`, as the project declares it."""
+"""Entry point of `cpu_platform`, as the project declares it."""
 
 REFUSED_FLAGS = (
     "--api-key",

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.embedder_pool import EmbedderPool
 from embed_index.pipeline.embedding.backoff import RetryPolicy
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.model.files import ModelFiles
-from embed_index.pipeline.server_life import OutOfSight, Patience, ServerLife
-from embed_index.pipeline.supervision import Launch, Prove, SupervisedEmbedder, Supervision
-from embed_index.pipeline.trials import Suspects
+from embed_index.pipeline.server.life import OutOfSight, Patience, ServerLife
+from embed_index.pipeline.server.supervision import Launch, Prove, SupervisedEmbedder, Supervision
+from embed_index.pipeline.server.suspects import Suspects
+from embed_index.schemas.records import TokenIds, Vectors
 
 
 async def _no_proof(_embedder: Embedder, _access: ServerAccess) -> None:
@@ -153,3 +153,28 @@ def _tell_weaknesses(
             f"The key and all texts go to {endpoint.url} unencrypted; use https unless the network"
             " between is yours alone."
         )
+
+
+class EmbedderPool:
+    """Spreads requests over embedders by the tokens that each has in flight.
+
+    A server that is being restarted keeps what it was given; with as many requests in flight as
+    there are servers times what one needs, the others stay busy meanwhile. One that is gone for
+    good fails its requests, and with them the run: half the speed is for people to choose.
+    """
+
+    def __init__(self, embedders: Sequence[Embedder]) -> None:
+        if not embedders:
+            raise ValueError("a pool needs an embedder")
+        self._embedders = tuple(embedders)
+        self._tokens_in_flight = [0] * len(embedders)
+
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        """Embed on the least busy server; raises what that one raises."""
+        place = self._tokens_in_flight.index(min(self._tokens_in_flight))
+        num_tokens = sum(ids.size for ids in token_ids)
+        self._tokens_in_flight[place] += num_tokens
+        try:
+            return await self._embedders[place].embed(token_ids, dimension=dimension)
+        finally:
+            self._tokens_in_flight[place] -= num_tokens

@@ -1,4 +1,4 @@
-"""The server's own process: `python -m embed_index.pipeline.sglang_child [SGLang's flags]`.
+"""The server's own process: `python -m embed_index.pipeline.server.child [SGLang's flags]`.
 
 Two processes come of it. The first, a guard of a few megabytes, leads the process group, forks the
 second, which becomes SGLang, and stays. It writes the log, without the key, and ends the whole
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from embed_index.pipeline.secrecy.redaction import KeyRedactor
-from embed_index.pipeline.server_gate import KeyGate
+from embed_index.pipeline.server.gate import KeyGate
 
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
