@@ -14,8 +14,6 @@ from embed_index.jobs.server_choice import choose_service
 from embed_index.jobs.settled_target import settled_target
 from embed_index.pipeline.audit_notes import AuditNotes
 from embed_index.pipeline.audit_pass import AuditPass, AuditSample
-from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.ledger.documents import DocumentLedger
@@ -28,10 +26,12 @@ from embed_index.pipeline.mending import (
     delete_superfluous,
 )
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.server.service import EmbeddingRequest
+from embed_index.pipeline.stages.deletion import DeletionLimits
+from embed_index.pipeline.stages.isolation import Embedder
+from embed_index.pipeline.stages.reuse import find_vectors_by_text
+from embed_index.pipeline.stages.selection import Selection
 from embed_index.pipeline.target_version import TargetVersion
-from embed_index.pipeline.vector_reuse import find_vectors_by_text
 from embed_index.schemas.audit_findings import AuditReport, Verification
 from embed_index.schemas.settings import JobSettings
 

@@ -10,15 +10,14 @@ from embed_index.jobs.job_inputs import JobInputs, check_inputs
 from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.settled_target import settled_target
-from embed_index.pipeline.dead_letters import allowed_dead_letters
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
-from embed_index.pipeline.lettered_documents import LetteredDocuments
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.selection import Selection
+from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
+from embed_index.pipeline.stages.reuse import find_vectors_by_text
+from embed_index.pipeline.stages.selection import LetteredDocuments, Selection
 from embed_index.pipeline.target_version import TargetVersion
-from embed_index.pipeline.vector_reuse import find_vectors_by_text
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

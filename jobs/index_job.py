@@ -12,9 +12,6 @@ from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, 
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
-from embed_index.pipeline.batch_isolation import Embedder
-from embed_index.pipeline.dead_letters import DeadLetterFile, allowed_dead_letters
-from embed_index.pipeline.deletion import DeletionLimits
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
@@ -24,13 +21,16 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import Outcome
 from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.selection import Selection
 from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService
 from embed_index.pipeline.settling import settle
+from embed_index.pipeline.stages.dead_letters import DeadLetterFile, allowed_dead_letters
+from embed_index.pipeline.stages.deletion import DeletionLimits
+from embed_index.pipeline.stages.isolation import Embedder
+from embed_index.pipeline.stages.reuse import find_vectors
+from embed_index.pipeline.stages.selection import Selection
+from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
-from embed_index.pipeline.vector_reuse import find_vectors
 from embed_index.schemas.errors import DeadLetterLimitError, EmbedIndexError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from embed_index.pipeline.corpus.parquet import ParquetSource
-from embed_index.pipeline.dead_letters import allowed_dead_letters
 from embed_index.pipeline.model.files import (
     ModelFiles,
     check_dimension,
@@ -12,6 +11,7 @@ from embed_index.pipeline.model.files import (
 )
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
+from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.settings import JobSettings
 

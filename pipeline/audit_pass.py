@@ -9,9 +9,7 @@ import numpy as np
 
 from embed_index.pipeline.audit import Recorded, compare_document
 from embed_index.pipeline.audit_notes import AuditNotes
-from embed_index.pipeline.batch_isolation import Embedder, embed_or_isolate
 from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.pipeline.document_chunks import cut_document, join_hashes
 from embed_index.pipeline.duplicate_rows import find_duplicates
 from embed_index.pipeline.embedding.canaries import MIN_COSINE
 from embed_index.pipeline.indexing import Source
@@ -21,8 +19,10 @@ from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
-from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.vector_reuse import is_unit
+from embed_index.pipeline.stages.isolation import Embedder, embed_or_isolate
+from embed_index.pipeline.stages.open_documents import cut_document, join_hashes
+from embed_index.pipeline.stages.packing import TokenPacker
+from embed_index.pipeline.stages.reuse import is_unit
 from embed_index.schemas.audit_findings import AuditReport, Finding
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, Vectors
 

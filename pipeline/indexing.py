@@ -20,18 +20,18 @@ from typing import Protocol
 
 import numpy as np
 
-from embed_index.pipeline.batch_isolation import Embedder, RefusedChunk, embed_or_isolate
-from embed_index.pipeline.channel import Channel
 from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.pipeline.corpus_pass import CorpusPass
-from embed_index.pipeline.document_chunks import OpenDocument, OpenDocuments, chunk_document
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerDocument, Refreshed
 from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.pipeline.model.splitter import TextSplitter
-from embed_index.pipeline.packing import TokenPacker
-from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
-from embed_index.pipeline.vector_reuse import VectorFinder, batch_reused
+from embed_index.pipeline.stages.channel import Channel
+from embed_index.pipeline.stages.comparison import CorpusPass
+from embed_index.pipeline.stages.isolation import Embedder, RefusedChunk, embed_or_isolate
+from embed_index.pipeline.stages.open_documents import OpenDocument, OpenDocuments, chunk_document
+from embed_index.pipeline.stages.packing import TokenPacker
+from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
+from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.ids import carried_hash, carried_hashes
 from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedBatch
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from embed_index.pipeline.deletion import DeletionLimits, count_missing, delete_missing
 from embed_index.pipeline.embedding.canaries import check_canaries
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.run_tally import RunTally
+from embed_index.pipeline.stages.deletion import DeletionLimits, count_missing, delete_missing
+from embed_index.pipeline.stages.tally import RunTally
 from embed_index.pipeline.target_version import TargetVersion
 from embed_index.pipeline.version_check import find_fault
 from embed_index.schemas.contract import Canary

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from ledger_samples import committed, stretch_of, write
 
-from embed_index.pipeline.corpus_pass import CorpusPass, Difference
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.stages.comparison import CorpusPass, Difference
 
 
 def changes(differences: list[Difference]) -> list[tuple[int, str]]:

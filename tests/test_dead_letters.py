@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.dead_letters import (
+from embed_index.pipeline.stages.dead_letters import (
     DeadLetterFile,
     allowed_dead_letters,
     read_dead_letters,
@@ -114,7 +114,7 @@ def test_an_exception_still_publishes_what_is_known(folder: Path) -> None:
 DIES = """
 import os, sys
 from pathlib import Path
-from embed_index.pipeline.dead_letters import DeadLetterFile
+from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.schemas.records import DeadLetter, SourceRow
 file = DeadLetterFile(Path(sys.argv[1]), run="run-1")
 source = SourceRow(path="p", row_group=0, row=0)

@@ -10,12 +10,12 @@ import pytest
 
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.pipeline.dead_letters import DeadLetterFile
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
-from embed_index.pipeline.run_tally import DeadLetterBox, RunTally
+from embed_index.pipeline.stages.dead_letters import DeadLetterFile
+from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.ids import text_hash
 from embed_index.schemas.records import EmbeddedBatch, TokenIds, Vectors

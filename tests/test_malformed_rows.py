@@ -10,7 +10,7 @@ from job_fixtures import JobFolder
 from malformed_rows import CARRIED, KINDS, BadRow, GoodRow, write_corpus
 from milvus_server import MilvusServer
 
-from embed_index.pipeline.dead_letters import read_dead_letters
+from embed_index.pipeline.stages.dead_letters import read_dead_letters
 
 pytestmark = pytest.mark.timeout(1800)
 CARRY = tuple(part for name in CARRIED for part in ("--carry", name))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.packing import TokenPacker
+from embed_index.pipeline.stages.packing import TokenPacker
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, SourceRow
 
 DOCUMENT = Document(

@@ -9,9 +9,9 @@ import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
-from embed_index.pipeline.dead_letters import read_dead_letters
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
+from embed_index.pipeline.stages.dead_letters import read_dead_letters
 
 GOOD = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(4)}
 LONG = " ".join(f"Sentence {k} speaks of valves." for k in range(40)) + " A zyzzyva comes last."

@@ -147,7 +147,7 @@ def test_a_server_on_the_cpu_sees_no_gpu() -> None:
 
 def test_neither_torch_nor_sglang_enters_our_process() -> None:
     program = (
-        "import sys, embed_index.pipeline.server.process, embed_index.pipeline.batch_isolation;"
+        "import sys, embed_index.pipeline.server.process, embed_index.pipeline.stages.isolation;"
         "print(sorted({'torch', 'sglang', 'transformers'} & set(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from embed_index.pipeline.batch_isolation import Embedder
 from embed_index.pipeline.embedding.backoff import RetryPolicy
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
@@ -16,6 +15,7 @@ from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.server.life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.server.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.server.suspects import Suspects
+from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.records import TokenIds, Vectors
 
 

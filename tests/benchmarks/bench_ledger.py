@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.corpus_pass import CorpusPass
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerDocument
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.stretches import Stretch
+from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.schemas.ids import text_hash
 
 TEXT_CHARS = 1000

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from embed_index.pipeline.corpus_pass import Change
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.stages.comparison import Change
 from embed_index.schemas.ids import chunk_id, text_hash
 from embed_index.schemas.records import Chunk, Document
 

@@ -5,11 +5,11 @@ from typing import Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 
-from embed_index.pipeline.document_chunks import OpenDocument
 from embed_index.pipeline.ledger.entries import CHUNK_HASH_BYTES
 from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.milvus.rows import NORM_TOLERANCE
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.pipeline.stages.open_documents import OpenDocument
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors
 

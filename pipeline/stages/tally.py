@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Iterable, Sequence
 
-from embed_index.pipeline.dead_letters import DeadLetterFile
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
+from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.schemas.records import Chunk, DeadLetter
 from embed_index.schemas.summary import RunCounters
 
