@@ -31,7 +31,7 @@ from embed_index.pipeline.stages.deletion import DeletionLimits
 from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.stages.selection import Selection
-from embed_index.pipeline.target_version import TargetVersion
+from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.audit_findings import AuditReport, Verification
 from embed_index.schemas.settings import JobSettings
 

@@ -17,7 +17,7 @@ from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.stages.selection import LetteredDocuments, Selection
-from embed_index.pipeline.target_version import TargetVersion
+from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 

@@ -30,7 +30,7 @@ from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.pipeline.stages.reuse import find_vectors
 from embed_index.pipeline.stages.selection import Selection
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
-from embed_index.pipeline.target_version import TargetVersion, choose_target, create_target
+from embed_index.pipeline.versions.target import TargetVersion, choose_target, create_target
 from embed_index.schemas.errors import DeadLetterLimitError, EmbedIndexError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary

@@ -3,7 +3,7 @@
 from embed_index.jobs.collection_search import live_version
 from embed_index.jobs.job_inputs import JobInputs
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.target_version import TargetVersion, choose_target
+from embed_index.pipeline.versions.target import TargetVersion, choose_target
 
 
 def settled_target(inputs: JobInputs, *, store: MilvusStore) -> TargetVersion:

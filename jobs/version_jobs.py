@@ -7,7 +7,7 @@ from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.version_changes import (
+from embed_index.pipeline.versions.changes import (
     AliasMove,
     VersionCleanup,
     clean_up,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from embed_index.pipeline.version_changes import AliasMove, VersionCleanup
+from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
 
 
 def move_as_text(move: AliasMove) -> str:

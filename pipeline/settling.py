@@ -10,8 +10,8 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.stages.deletion import DeletionLimits, count_missing, delete_missing
 from embed_index.pipeline.stages.tally import RunTally
-from embed_index.pipeline.target_version import TargetVersion
-from embed_index.pipeline.version_check import find_fault
+from embed_index.pipeline.versions.check import find_fault
+from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.contract import Canary
 from embed_index.schemas.errors import ConfigurationError, ContractError, StoreError
 

@@ -13,8 +13,8 @@ from milvus_fixtures import make_batch, make_contract, unit_vectors
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
-from embed_index.pipeline.target_version import choose_target, create_target
-from embed_index.pipeline.version_check import find_fault
+from embed_index.pipeline.versions.check import find_fault
+from embed_index.pipeline.versions.target import choose_target, create_target
 from embed_index.schemas.errors import LockHeldError
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import EmbeddedBatch

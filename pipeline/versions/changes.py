@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.versions import version_number
-from embed_index.pipeline.version_check import find_fault
+from embed_index.pipeline.versions.check import find_fault
 from embed_index.schemas.errors import ConfigurationError, StoreError
 
 _SHORT_NAME = re.compile(r"v?([1-9][0-9]*)", re.ASCII)
