@@ -12,19 +12,19 @@ from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import PlainReporter
 from embed_index.jobs.server_choice import choose_service
 from embed_index.jobs.settled_target import settled_target
-from embed_index.pipeline.audit_notes import AuditNotes
-from embed_index.pipeline.audit_pass import AuditPass, AuditSample
-from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
-from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.ledger_rebuild import open_documents
-from embed_index.pipeline.mending import (
+from embed_index.pipeline.audit.audit import AuditPass, AuditSample
+from embed_index.pipeline.audit.ledger_rebuild import open_documents
+from embed_index.pipeline.audit.mending import (
     AffectedDocuments,
     begin_affected,
     delete_departed,
     delete_superfluous,
 )
+from embed_index.pipeline.audit.notes import AuditNotes
+from embed_index.pipeline.disk.lock import RunLock
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.server.service import EmbeddingRequest
 from embed_index.pipeline.stages.deletion import DeletionLimits

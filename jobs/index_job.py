@@ -12,6 +12,7 @@ from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, 
 from embed_index.jobs.progress import Reporter
 from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
+from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
@@ -19,7 +20,6 @@ from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import Outcome
-from embed_index.pipeline.ledger_rebuild import open_documents
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService

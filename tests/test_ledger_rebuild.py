@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from embed_index.pipeline.audit.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.ids import carried_hash, chunk_id, text_hash

@@ -7,7 +7,7 @@ halved until single keys are left.
 from collections.abc import Iterator
 from typing import Protocol
 
-from embed_index.pipeline.audit_notes import AuditNotes
+from embed_index.pipeline.audit.notes import AuditNotes
 from embed_index.pipeline.milvus.filters import KeyRange, cut_key_space
 
 _COUNT_ONE_BY_ONE = 4

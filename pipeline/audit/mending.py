@@ -7,7 +7,7 @@ documents that the next run, or the next repair, takes up.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from embed_index.pipeline.audit_notes import AuditNotes
+from embed_index.pipeline.audit.notes import AuditNotes
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.indexing import Source, Store
 from embed_index.pipeline.ledger.documents import DocumentLedger

@@ -7,10 +7,10 @@ from itertools import islice
 
 import numpy as np
 
-from embed_index.pipeline.audit import Recorded, compare_document
-from embed_index.pipeline.audit_notes import AuditNotes
+from embed_index.pipeline.audit.comparison import Recorded, compare_document
+from embed_index.pipeline.audit.duplicates import find_duplicates
+from embed_index.pipeline.audit.notes import AuditNotes
 from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.pipeline.duplicate_rows import find_duplicates
 from embed_index.pipeline.embedding.canaries import MIN_COSINE
 from embed_index.pipeline.indexing import Source
 from embed_index.pipeline.ledger.documents import DocumentLedger
