@@ -12,8 +12,8 @@ from embed_index.jobs.settings_loading import env_file_in
 from embed_index.jobs.single_check import Check, made
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.disk.lock import find_holder
-from embed_index.pipeline.milvus_check import check_milvus
-from embed_index.pipeline.place_checks import check_folder
+from embed_index.pipeline.host.milvus import check_milvus
+from embed_index.pipeline.host.places import check_folder
 from embed_index.pipeline.secrecy.checks import check_secret_file
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import SETTINGS, JobSettings

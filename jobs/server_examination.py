@@ -11,16 +11,16 @@ from embed_index.jobs.server_choice import chosen_gpus
 from embed_index.jobs.single_check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
-from embed_index.pipeline.gpu_checks import check_gpu, check_gpu_memory
-from embed_index.pipeline.model.files import check_dimension, find_model
-from embed_index.pipeline.model_checks import (
+from embed_index.pipeline.host.gpu import check_gpu, check_gpu_memory
+from embed_index.pipeline.host.model import (
     check_tokenizer,
     check_weights,
     local_folder,
     weight_bytes,
 )
-from embed_index.pipeline.package_checks import check_cpu_platform, check_sglang, check_torch
-from embed_index.pipeline.place_checks import check_shared_memory
+from embed_index.pipeline.host.packages import check_cpu_platform, check_sglang, check_torch
+from embed_index.pipeline.host.places import check_shared_memory
+from embed_index.pipeline.model.files import check_dimension, find_model
 from embed_index.pipeline.secrecy.key_file import read_key_file
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import Gpu, visible_gpus

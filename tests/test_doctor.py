@@ -20,8 +20,9 @@ from safetensors.numpy import save_file
 
 from embed_index.jobs.main import cli
 from embed_index.jobs.single_check import made
-from embed_index.pipeline import gpu_checks, place_checks
 from embed_index.pipeline.disk.lock import RunLock
+from embed_index.pipeline.host import gpu as gpu_checks
+from embed_index.pipeline.host import places as place_checks
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.server.gpus import Gpu
 from embed_index.schemas.errors import ConfigurationError
