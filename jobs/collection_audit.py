@@ -6,12 +6,12 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
+from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
+from embed_index.jobs.adapters.live_version import settled_target
+from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.adapters.servers import choose_service
 from embed_index.jobs.index_job import RecordedRun
-from embed_index.jobs.job_inputs import JobInputs, check_inputs
-from embed_index.jobs.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import PlainReporter
-from embed_index.jobs.server_choice import choose_service
-from embed_index.jobs.settled_target import settled_target
 from embed_index.pipeline.audit.audit import AuditPass, AuditSample
 from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.audit.mending import (

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from embed_index.jobs.places import open_job_store
-from embed_index.jobs.server_choice import choose_service
+from embed_index.jobs.adapters.places import open_job_store
+from embed_index.jobs.adapters.servers import choose_service
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import SearchHit

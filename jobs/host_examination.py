@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from embed_index.jobs.places import lock_path
+from embed_index.jobs.adapters.places import lock_path
 from embed_index.jobs.server_examination import own_server_checks, running_server_checks
 from embed_index.jobs.settings_loading import env_file_in
 from embed_index.jobs.single_check import Check, made

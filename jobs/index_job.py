@@ -6,11 +6,16 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict
 from functools import partial
 
+from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
+from embed_index.jobs.adapters.places import (
+    dead_letter_folder,
+    ledger_path,
+    lock_path,
+    open_job_store,
+)
+from embed_index.jobs.adapters.servers import choose_service, requests_in_flight
 from embed_index.jobs.failures import exit_code, first_cause
-from embed_index.jobs.job_inputs import JobInputs, check_inputs
-from embed_index.jobs.places import dead_letter_folder, ledger_path, lock_path, open_job_store
 from embed_index.jobs.progress import Reporter
-from embed_index.jobs.server_choice import choose_service, requests_in_flight
 from embed_index.jobs.stopping import stopping_on_signals
 from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.disk.heap import bound_heap

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from embed_index.jobs.places import ledger_path, lock_path
+from embed_index.jobs.adapters.places import ledger_path, lock_path
 from embed_index.pipeline.disk.lock import LockHolder, find_holder
 from embed_index.pipeline.ledger.entries import LedgerCounts
 from embed_index.pipeline.ledger.ledger import Ledger

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from embed_index.jobs.server_choice import chosen_gpus
+from embed_index.jobs.adapters.servers import chosen_gpus
 from embed_index.jobs.single_check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access

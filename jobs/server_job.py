@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 from pydantic import SecretStr
 
-from embed_index.jobs.server_choice import min_tokens_per_second, server_profile
+from embed_index.jobs.adapters.servers import min_tokens_per_second, server_profile
 from embed_index.jobs.settings_loading import LoadedSettings
 from embed_index.jobs.terminal import has_terminal
 from embed_index.pipeline.embedding.preflight import ServerAccess

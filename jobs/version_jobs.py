@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from embed_index.jobs.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore

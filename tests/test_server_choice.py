@@ -2,8 +2,8 @@
 
 import pytest
 
-from embed_index.jobs import server_choice
-from embed_index.jobs.server_choice import requests_in_flight
+from embed_index.jobs.adapters import servers as server_choice
+from embed_index.jobs.adapters.servers import requests_in_flight
 from embed_index.pipeline.server.gpus import Gpu
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 from make_model import SHAPES, TOKENIZER_VOCABULARY, Shape
 from pydantic import SecretStr
 
-from embed_index.jobs.server_choice import server_profile
+from embed_index.jobs.adapters.servers import server_profile
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.server.process import ManagedServer
