@@ -14,9 +14,9 @@ from embed_index.jobs.adapters.places import (
     open_job_store,
 )
 from embed_index.jobs.adapters.servers import choose_service, requests_in_flight
-from embed_index.jobs.failures import exit_code, first_cause
-from embed_index.jobs.progress import Reporter
-from embed_index.jobs.stopping import stopping_on_signals
+from embed_index.jobs.cli.failures import exit_code, first_cause
+from embed_index.jobs.cli.progress import Reporter
+from embed_index.jobs.cli.signals import stopping_on_signals
 from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock

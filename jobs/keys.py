@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from embed_index.jobs.lazy_group import LazyGroup
+from embed_index.jobs.cli.lazy_group import LazyGroup
 
 COMMANDS: Mapping[str, str] = {
     "generate": "Draw a key and write it where only you can read it.",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from embed_index.jobs.key_place_options import key_place_options
+from embed_index.jobs.cli.options import key_place_options
 
 
 @click.command()

@@ -5,8 +5,12 @@ from typing import Any
 
 import click
 
-from embed_index.jobs.key_place_options import key_place_options
-from embed_index.jobs.options import SettingCommand, job_file_option, rotation_options
+from embed_index.jobs.cli.options import (
+    SettingCommand,
+    job_file_option,
+    key_place_options,
+    rotation_options,
+)
 from embed_index.jobs.settings_loading import load_settings
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from embed_index.jobs.failures import Invocation, ignoring_signals, report
-from embed_index.jobs.lazy_group import LazyGroup
+from embed_index.jobs.cli.failures import Invocation, ignoring_signals, report
+from embed_index.jobs.cli.lazy_group import LazyGroup
 from embed_index.schemas.errors import ConfigurationError
 
 _PACKAGE = "embed-index"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from embed_index.jobs.options import (
+from embed_index.jobs.cli.options import (
     SettingCommand,
     job_file_option,
     show_config_option,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from embed_index.jobs.options import (
+from embed_index.jobs.cli.options import (
     SettingCommand,
     corpus_options,
     job_file_option,
@@ -49,8 +49,8 @@ def retry(
         click.echo(render_config(loaded))
         return
 
+    from embed_index.jobs.cli.progress import open_reporter
     from embed_index.jobs.dead_letter_retry import retry_dead_letters
-    from embed_index.jobs.progress import open_reporter
     from embed_index.jobs.retry_rendering import retried_as_json, retried_as_text
 
     with open_reporter(loaded.settings, stdout=sys.stderr) as reporter:

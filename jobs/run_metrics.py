@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from embed_index.jobs.adapters.places import ledger_path
-from embed_index.jobs.failures import exit_code, first_cause
+from embed_index.jobs.cli.failures import exit_code, first_cause
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.report.metrics import (
     RunMetrics,

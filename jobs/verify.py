@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from embed_index.jobs.options import (
+from embed_index.jobs.cli.options import (
     SettingCommand,
     corpus_options,
     job_file_option,

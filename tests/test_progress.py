@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from embed_index.jobs.progress import (
+from embed_index.jobs.cli.progress import (
     JsonReporter,
     PlainReporter,
     Reporter,

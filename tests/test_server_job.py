@@ -207,7 +207,7 @@ def test_a_log_on_a_full_disk_does_not_end_a_server(monkeypatch: pytest.MonkeyPa
 
 TERMINAL = """
 import os, pty, signal, sys
-from embed_index.jobs.terminal import has_terminal
+from embed_index.jobs.cli.signals import has_terminal
 pid, terminal = pty.fork()
 if pid == 0:
     signal.signal(signal.SIGHUP, lambda *_: os._exit(has_terminal()))

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from embed_index.jobs.failures import ignoring_signals
-from embed_index.jobs.stopping import stopping_on_signals
+from embed_index.jobs.cli.failures import ignoring_signals
+from embed_index.jobs.cli.signals import stopping_on_signals
 
 Work = Callable[[], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""Command line options, made from the declarations of the settings."""
+"""Command line options, made from the declarations of the settings, and those of key places."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -176,3 +176,17 @@ def _help(field: SettingField) -> str:
     if field.env:
         notes.append(f"env: {field.env}")
     return f"{field.setting.help}  [{'; '.join(notes)}]" if notes else field.setting.help
+
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def key_place_options(command: Decorated) -> Decorated:
+    """Add `--key-file` and `--env-file`, of which one must be given."""
+    path = click.Path(path_type=Path)
+    for flag, metavar, text in (
+        ("--env-file", ".env", "File with EMBEDDING_API_KEY among other entries."),
+        ("--key-file", "FILE", "File that holds the key and nothing else."),
+    ):
+        command = click.option(flag, type=path, metavar=metavar, help=text)(command)
+    return command

@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM: the first lets what is in flight finish, the second cuts it off."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,3 +50,12 @@ def stopping_on_signals(stop: Callable[[], bool], *, grace_seconds: float) -> It
             # The loop would leave SIGTERM to kill the process.
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def has_terminal() -> bool:
+    """Tell whether this process still has one; closing its window takes it away."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
