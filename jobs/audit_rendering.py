@@ -2,7 +2,7 @@
 
 import json
 
-from embed_index.jobs.rendering import one_line
+from embed_index.jobs.collections.text import one_line
 from embed_index.schemas.audit_findings import (
     MEANINGS,
     AuditReport,

@@ -11,7 +11,7 @@ from embed_index.jobs.cli.options import (
     show_config_option,
     store_options,
 )
-from embed_index.jobs.rendering import description_as_json, description_as_text
+from embed_index.jobs.collections.text import description_as_json, description_as_text
 from embed_index.jobs.settings_loading import load_settings
 from embed_index.jobs.show_config import render_config
 
@@ -38,7 +38,7 @@ def describe(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.collection_description import describe_collection
+    from embed_index.jobs.collections.description import describe_collection
 
     description = describe_collection(loaded.settings, collection=collection)
     click.echo(description_as_json(description) if as_json else description_as_text(description))

@@ -53,8 +53,8 @@ def gc(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.version_jobs import remove_versions
-    from embed_index.jobs.version_rendering import cleanup_as_json, cleanup_as_text
+    from embed_index.jobs.collections.text import cleanup_as_json, cleanup_as_text
+    from embed_index.jobs.collections.versions import remove_versions
 
     cleanup = remove_versions(loaded.settings, keep=keep, dry_run=dry_run)
     render = cleanup_as_json if as_json else cleanup_as_text

@@ -48,8 +48,8 @@ def promote(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.version_jobs import promote_version
-    from embed_index.jobs.version_rendering import move_as_json, move_as_text
+    from embed_index.jobs.collections.text import move_as_json, move_as_text
+    from embed_index.jobs.collections.versions import promote_version
 
     move = promote_version(loaded.settings, version=version, force=force)
     click.echo(move_as_json(move) if as_json else move_as_text(move))

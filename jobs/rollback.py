@@ -43,8 +43,8 @@ def rollback(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.version_jobs import roll_back_version
-    from embed_index.jobs.version_rendering import move_as_json, move_as_text
+    from embed_index.jobs.collections.text import move_as_json, move_as_text
+    from embed_index.jobs.collections.versions import roll_back_version
 
     move = roll_back_version(loaded.settings)
     click.echo(move_as_json(move) if as_json else move_as_text(move))

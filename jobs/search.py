@@ -11,7 +11,7 @@ from embed_index.jobs.cli.options import (
     search_options,
     show_config_option,
 )
-from embed_index.jobs.rendering import hits_as_json, hits_as_text
+from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 from embed_index.jobs.settings_loading import load_settings
 from embed_index.jobs.show_config import render_config
 
@@ -62,7 +62,7 @@ def search(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.collection_search import search_collection
+    from embed_index.jobs.collections.search import search_collection
 
     hits = search_collection(
         loaded.settings, collection=collection, text=text, limit=limit, expression=expression

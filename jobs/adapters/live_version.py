@@ -1,7 +1,7 @@
 """The version that work on an existing collection is about: the one that searches see."""
 
 from embed_index.jobs.adapters.inputs import JobInputs
-from embed_index.jobs.collection_search import live_version
+from embed_index.jobs.collections.search import live_version
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.versions.target import TargetVersion, choose_target
 
