@@ -178,9 +178,6 @@ def _help(field: SettingField) -> str:
     return f"{field.setting.help}  [{'; '.join(notes)}]" if notes else field.setting.help
 
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-
 def key_place_options(command: Decorated) -> Decorated:
     """Add `--key-file` and `--env-file`, of which one must be given."""
     path = click.Path(path_type=Path)
