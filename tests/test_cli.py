@@ -15,8 +15,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from embed_index.jobs import deploy, keys
 from embed_index.jobs.cli import failures
+from embed_index.jobs.commands import deploy, keys
 from embed_index.jobs.main import COMMANDS, cli
 from embed_index.pipeline.milvus.stored import SearchHit, StoredChunk
 from embed_index.pipeline.secrecy.redaction import REDACTOR, Redactor

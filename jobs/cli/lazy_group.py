@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         """Import a command's module and return the command."""
         if cmd_name not in self._listing:
             return None
-        module = import_module(f"embed_index.jobs.{self._prefix}{cmd_name}")
+        module = import_module(f"embed_index.jobs.commands.{self._prefix}{cmd_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
