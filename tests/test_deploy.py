@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from host_programs import host_program
 from job_fixtures import JobFolder
 
-from embed_index.jobs.deployment import Deployment
+from embed_index.jobs.deployment.deployment import Deployment
+from embed_index.jobs.deployment.systemd import run_unit, serve_unit
 from embed_index.jobs.main import cli
-from embed_index.jobs.systemd_units import run_unit, serve_unit
 from embed_index.schemas.settings import JobSettings
 
 JOB = """

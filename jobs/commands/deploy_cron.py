@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from embed_index.jobs.deploy_options import (
+from embed_index.jobs.deployment.options import (
     MAIL,
     at_option,
     job_option,
@@ -34,7 +34,7 @@ def cron(*, job_file: Path, user: str, at: str, mail_to: str) -> None:
     embed-index deploy cron --job /etc/embed-index/nightly.toml --mail-to search@example.org \\
         | sudo tee /etc/cron.d/embed-index-run-nightly
     """  # noqa: D301 - Click wants the character
-    from embed_index.jobs.cron_table import cron_table
+    from embed_index.jobs.deployment.cron import cron_table
 
     deployment = load_deployment(job_file, user=user, required=("input", "collection"))
     click.echo(cron_table(deployment, at=at, mail_to=mail_to), nl=False)

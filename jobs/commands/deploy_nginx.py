@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from embed_index.jobs.deploy_options import (
+from embed_index.jobs.deployment.options import (
     HOST,
     deployed_settings,
     port_option,
@@ -65,7 +65,7 @@ def nginx(
     embed-index deploy nginx --server-name embeddings.example.org --job nightly.toml \\
         | sudo tee /etc/nginx/sites-available/embed-index
     """  # noqa: D301 - Click wants the character
-    from embed_index.jobs.nginx_site import Site, nginx_site
+    from embed_index.jobs.deployment.nginx import Site, nginx_site
 
     job_file = None if job_file is None else Path.cwd() / job_file
     settings = deployed_settings(job_file, server_port=server_port)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from embed_index.jobs.deploy_options import (
+from embed_index.jobs.deployment.options import (
     at_option,
     job_option,
     load_deployment,
@@ -45,7 +45,7 @@ def systemd(
     embed-index deploy systemd timer --job /etc/embed-index/nightly.toml --at 01:15 \\
         | sudo tee /etc/systemd/system/embed-index-run-nightly.timer
     """  # noqa: D301 - Click wants the character
-    from embed_index.jobs import systemd_units
+    from embed_index.jobs.deployment import systemd as systemd_units
 
     required = () if unit == "serve" else ("input", "collection")
     deployment = load_deployment(job_file, user=user, server_port=server_port, required=required)

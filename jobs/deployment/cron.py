@@ -2,7 +2,7 @@
 
 import shlex
 
-from embed_index.jobs.deployment import Deployment, printable
+from embed_index.jobs.deployment.deployment import Deployment, printable
 
 
 def cron_table(deployment: Deployment, *, at: str, mail_to: str) -> str:

@@ -5,7 +5,13 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from embed_index.jobs.deployment import HOME, SERVE_UNIT, Deployment, printable, served_port
+from embed_index.jobs.deployment.deployment import (
+    HOME,
+    SERVE_UNIT,
+    Deployment,
+    printable,
+    served_port,
+)
 
 _NEEDS_QUOTES = re.compile(r"[^A-Za-z0-9_./:=,@%+-]")
 _SERVER_STOP_SECONDS = 60

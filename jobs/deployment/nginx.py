@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from embed_index.jobs.deployment import printable, served_port
+from embed_index.jobs.deployment.deployment import printable, served_port
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
 
