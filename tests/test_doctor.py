@@ -18,8 +18,8 @@ from hash_embedding_server import WIDTH, HashEmbeddingServer
 from milvus_server import MilvusServer
 from safetensors.numpy import save_file
 
+from embed_index.jobs.examination.check import made
 from embed_index.jobs.main import cli
-from embed_index.jobs.single_check import made
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.host import gpu as gpu_checks
 from embed_index.pipeline.host import places as place_checks
@@ -434,5 +434,5 @@ def test_neither_torch_nor_sglang_is_imported(host: Path) -> None:
     )
     modules = set(done.stdout.rpartition("MODULES ")[2].split())
 
-    assert "embed_index.jobs.host_examination" in modules
+    assert "embed_index.jobs.examination.host" in modules
     assert not modules & {"torch", "sglang", "transformers"}

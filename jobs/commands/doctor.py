@@ -33,8 +33,8 @@ def doctor(*, as_json: bool, key_file: Path | None, job_file: Path | None, **fla
     """  # noqa: D301 - Click wants the character
     settings = load_settings(job_file=job_file, flags=flags).settings
 
-    from embed_index.jobs.check_rendering import checks_as_json, checks_as_text, failure_of
-    from embed_index.jobs.host_examination import examine_host
+    from embed_index.jobs.examination.check import checks_as_json, checks_as_text, failure_of
+    from embed_index.jobs.examination.host import examine_host
 
     checks = examine_host(
         settings,

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from embed_index.jobs.adapters.servers import chosen_gpus
-from embed_index.jobs.single_check import Check
+from embed_index.jobs.examination.check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.host.gpu import check_gpu, check_gpu_memory
