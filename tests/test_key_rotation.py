@@ -14,7 +14,7 @@ from key_fixtures import keys
 from pydantic import SecretStr
 from serve_process import wait_for
 
-from embed_index.jobs.key_places import KeyFile
+from embed_index.jobs.serving.key_places import KeyFile
 from embed_index.pipeline.server.serving_record import ServingRecord, find_serving, recorded_serving
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 

@@ -15,9 +15,9 @@ from fragile_server import FragileServer
 from pydantic import SecretStr
 from supervised import QUICK
 
-from embed_index.jobs import server_job
 from embed_index.jobs.adapters import servers as server_choice
-from embed_index.jobs.server_job import ReadKey, ServerJob, watchfulness_of
+from embed_index.jobs.serving import server as server_job
+from embed_index.jobs.serving.server import ReadKey, ServerJob, watchfulness_of
 from embed_index.pipeline.server.gpus import Gpu
 from embed_index.pipeline.server.serving import Watchfulness
 from embed_index.schemas.errors import ConfigurationError

@@ -33,9 +33,9 @@ def destroy(
     """  # noqa: D301 - Click wants the character
     settings = load_settings(job_file=job_file, flags=flags).settings
 
-    from embed_index.jobs.access_rendering import key_takers_as_text
-    from embed_index.jobs.key_destruction import destroy_key
-    from embed_index.jobs.key_places import choose_place
+    from embed_index.jobs.serving.access import key_takers_as_text
+    from embed_index.jobs.serving.key_life import destroy_key
+    from embed_index.jobs.serving.key_places import choose_place
 
     place = choose_place(key_file=key_file, env_file=env_file)
     asked = destroy_key(place, settings)

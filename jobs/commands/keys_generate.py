@@ -20,8 +20,8 @@ def generate(*, key_file: Path | None, env_file: Path | None) -> None:
     embed-index keys generate --key-file key
     embed-index keys generate --env-file .env
     """  # noqa: D301 - Click wants the character
-    from embed_index.jobs.key_generation import generate_key
-    from embed_index.jobs.key_places import choose_place
+    from embed_index.jobs.serving.key_life import generate_key
+    from embed_index.jobs.serving.key_places import choose_place
 
     place = choose_place(key_file=key_file, env_file=env_file)
     generate_key(place)

@@ -33,8 +33,8 @@ def rotate(
     """  # noqa: D301 - Click wants the character
     settings = load_settings(job_file=job_file, flags=flags).settings
 
-    from embed_index.jobs.key_places import choose_place
-    from embed_index.jobs.key_rotation import rotate_key
+    from embed_index.jobs.serving.key_places import choose_place
+    from embed_index.jobs.serving.key_rotation import rotate_key
 
     place = choose_place(key_file=key_file, env_file=env_file)
     url = rotate_key(

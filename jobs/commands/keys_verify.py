@@ -48,8 +48,7 @@ def verify(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.access_rendering import audits_as_json, audits_as_text
-    from embed_index.jobs.server_audit import audit_servers
+    from embed_index.jobs.serving.access import audit_servers, audits_as_json, audits_as_text
 
     audits = audit_servers(loaded.settings)
     click.echo((audits_as_json if as_json else audits_as_text)(audits))

@@ -54,6 +54,6 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.server_job import serve_until_stopped
+    from embed_index.jobs.serving.server import serve_until_stopped
 
     serve_until_stopped(loaded, reload=load)

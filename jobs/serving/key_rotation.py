@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from embed_index.jobs.cli.signals import stopping_on_signals
-from embed_index.jobs.key_generation import draw_key
-from embed_index.jobs.key_places import KeyPlace
+from embed_index.jobs.serving.key_life import draw_key
+from embed_index.jobs.serving.key_places import KeyPlace
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.intrusion import takes_key
