@@ -25,7 +25,7 @@ from job_fixtures import JobFolder
 from milvus_fixtures import unit_vectors
 from milvus_server import MilvusServer
 
-from embed_index.jobs.index_job import RecordedRun
+from embed_index.jobs.runs.index import RecordedRun
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.audit_findings import DRIFT_KINDS

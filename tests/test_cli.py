@@ -106,7 +106,7 @@ class Wiring(SimpleNamespace):
 @pytest.fixture
 def wiring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wiring:
     double = Wiring()
-    for module in ("index_job", "collections.search", "collections.description", "serving.server"):
+    for module in ("runs.index", "collections.search", "collections.description", "serving.server"):
         monkeypatch.setitem(sys.modules, f"embed_index.jobs.{module}", double)
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:

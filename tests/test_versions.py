@@ -142,7 +142,7 @@ def spoil_before_settling(
             store.upsert(target.name, add)  # type: ignore[attr-defined]
         settle(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("embed_index.jobs.index_job.settle", spoil_and_settle)
+    monkeypatch.setattr("embed_index.jobs.runs.index.settle", spoil_and_settle)
 
 
 def test_a_rebuild_that_lacks_a_row_does_not_go_live_and_the_next_one_mends_it(

@@ -44,8 +44,8 @@ def history(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.history_rendering import history_as_json, history_as_text
-    from embed_index.jobs.run_history import read_history
+    from embed_index.jobs.runs.history import read_history
+    from embed_index.jobs.runs.history_text import history_as_json, history_as_text
 
     runs = read_history(loaded.settings, limit=limit)
     click.echo(history_as_json(runs) if as_json else history_as_text(runs))

@@ -50,8 +50,8 @@ def retry(
         return
 
     from embed_index.jobs.cli.progress import open_reporter
-    from embed_index.jobs.dead_letter_retry import retry_dead_letters
-    from embed_index.jobs.retry_rendering import retried_as_json, retried_as_text
+    from embed_index.jobs.runs.retry import retry_dead_letters
+    from embed_index.jobs.runs.retry_text import retried_as_json, retried_as_text
 
     with open_reporter(loaded.settings, stdout=sys.stderr) as reporter:
         retried = retry_dead_letters(loaded.settings, reporter=reporter)

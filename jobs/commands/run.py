@@ -41,8 +41,8 @@ def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **fl
     invocation.log_json = loaded.settings.log_format == "json"
     invocation.collection = loaded.settings.collection
 
-    from embed_index.jobs.index_job import run_index_job
-    from embed_index.jobs.run_metrics import leaving_metrics
+    from embed_index.jobs.runs.index import run_index_job
+    from embed_index.jobs.runs.metrics import leaving_metrics
 
     with leaving_metrics(loaded.settings), open_reporter(loaded.settings) as reporter:
         run_index_job(loaded.settings, reporter=reporter)

@@ -43,8 +43,8 @@ def status(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.history_rendering import status_as_json, status_as_text
-    from embed_index.jobs.run_history import read_status
+    from embed_index.jobs.runs.history import read_status
+    from embed_index.jobs.runs.history_text import status_as_json, status_as_text
 
     read = read_status(loaded.settings)
     click.echo(status_as_json(read) if as_json else status_as_text(read))

@@ -66,12 +66,12 @@ def verify(
         click.echo(render_config(loaded))
         return
 
-    from embed_index.jobs.audit_rendering import (
+    from embed_index.jobs.runs.audit import verify_collection
+    from embed_index.jobs.runs.audit_text import (
         drift_in_words,
         verification_as_json,
         verification_as_text,
     )
-    from embed_index.jobs.collection_audit import verify_collection
 
     verification = verify_collection(loaded.settings, repair=repair, num_samples=num_samples)
     click.echo((verification_as_json if as_json else verification_as_text)(verification))

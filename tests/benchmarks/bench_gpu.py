@@ -32,7 +32,7 @@ from exact_texts import ExactTexts
 from gpu_sampling import GpuSampler
 from leak_hunt import hunt
 
-from embed_index.jobs import index_job
+from embed_index.jobs.runs import index as index_job
 from embed_index.pipeline.embedding.wire import encode_request
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.records import TokenIds

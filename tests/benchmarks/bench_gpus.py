@@ -15,7 +15,7 @@ from bench_gpu import LENGTHS, Cell, make_cells, measure_run
 from bench_setting import Bench, Stopwatch, add_options
 from pydantic import SecretStr
 
-from embed_index.jobs import index_job
+from embed_index.jobs.runs import index as index_job
 from embed_index.pipeline.server.gpus import visible_gpus
 from embed_index.pipeline.server.process import ManagedServer
 

@@ -87,7 +87,7 @@ def second_run(folder: Path, model: str) -> None:
     # A first look at both, so that neither pays for cold files and imports.
     read_and_hash(folder / "corpus")
     CliRunner().invoke(cli, [*command(folder, model), "--show-config"])
-    import embed_index.jobs.index_job  # noqa: F401
+    import embed_index.jobs.runs.index  # noqa: F401
 
     outputs = []
 

@@ -3,7 +3,7 @@
 import json
 
 from embed_index.jobs.collections.text import one_line
-from embed_index.jobs.dead_letter_retry import RetriedLetters
+from embed_index.jobs.runs.retry import RetriedLetters
 from embed_index.pipeline.ledger.letters import OpenDeadLetter, printable
 
 _MAX_LINES = 20

@@ -9,7 +9,7 @@ from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
 from embed_index.jobs.adapters.live_version import settled_target
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.cli.progress import Reporter
-from embed_index.jobs.index_job import RecordedRun
+from embed_index.jobs.runs.index import RecordedRun
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter

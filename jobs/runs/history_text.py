@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from embed_index.jobs.run_history import CollectionStatus, PastRun, VersionCounts
+from embed_index.jobs.runs.history import CollectionStatus, PastRun, VersionCounts
 
 _HEAD = (
     "started",

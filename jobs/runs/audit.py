@@ -11,7 +11,7 @@ from embed_index.jobs.adapters.live_version import settled_target
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.adapters.servers import choose_service
 from embed_index.jobs.cli.progress import PlainReporter
-from embed_index.jobs.index_job import RecordedRun
+from embed_index.jobs.runs.index import RecordedRun
 from embed_index.pipeline.audit.audit import AuditPass, AuditSample
 from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.audit.mending import (
