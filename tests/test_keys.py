@@ -12,7 +12,7 @@ from key_fixtures import keys
 from pydantic import SecretStr
 
 from embed_index.jobs.serving.key_places import EnvEntry, KeyFile, KeyPlace
-from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.settings.loading import load_settings
 from embed_index.pipeline.secrecy import checks as key_safety
 from embed_index.pipeline.secrecy.key_file import read_key_file
 

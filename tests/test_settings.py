@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embed_index.jobs.settings_loading import LoadedSettings, load_settings
-from embed_index.jobs.settings_table import render_settings_table
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import LoadedSettings, load_settings
+from embed_index.jobs.settings.show import render_config, render_settings_table
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, JobSettings

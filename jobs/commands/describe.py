@@ -12,8 +12,8 @@ from embed_index.jobs.cli.options import (
     store_options,
 )
 from embed_index.jobs.collections.text import description_as_json, description_as_text
-from embed_index.jobs.settings_loading import load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import load_settings
+from embed_index.jobs.settings.show import render_config
 
 
 @click.command(cls=SettingCommand)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from embed_index.jobs.cli.options import SettingCommand, job_file_option, job_options
-from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.settings.loading import load_settings
 
 
 @click.command(cls=SettingCommand)

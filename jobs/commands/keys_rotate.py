@@ -11,7 +11,7 @@ from embed_index.jobs.cli.options import (
     key_place_options,
     rotation_options,
 )
-from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.settings.loading import load_settings
 
 
 @click.command(cls=SettingCommand)

@@ -12,8 +12,8 @@ from embed_index.jobs.cli.options import (
     server_options,
     show_config_option,
 )
-from embed_index.jobs.settings_loading import load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import load_settings
+from embed_index.jobs.settings.show import render_config
 from embed_index.schemas.errors import ServerError
 
 

@@ -8,8 +8,8 @@ import click
 from embed_index.jobs.cli.failures import Invocation
 from embed_index.jobs.cli.options import SettingCommand, job_options, show_config_option
 from embed_index.jobs.cli.progress import open_reporter
-from embed_index.jobs.settings_loading import load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import load_settings
+from embed_index.jobs.settings.show import render_config
 
 
 @click.command(cls=SettingCommand)

@@ -12,8 +12,8 @@ from embed_index.jobs.cli.options import (
     show_config_option,
 )
 from embed_index.jobs.collections.text import hits_as_json, hits_as_text
-from embed_index.jobs.settings_loading import load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import load_settings
+from embed_index.jobs.settings.show import render_config
 
 MAX_HITS = 16_384
 """Milvus answers with no more."""

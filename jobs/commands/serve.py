@@ -12,8 +12,8 @@ from embed_index.jobs.cli.options import (
     serve_options,
     show_config_option,
 )
-from embed_index.jobs.settings_loading import LoadedSettings, load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import LoadedSettings, load_settings
+from embed_index.jobs.settings.show import render_config
 
 
 @click.command(cls=SettingCommand)

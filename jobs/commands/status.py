@@ -11,8 +11,8 @@ from embed_index.jobs.cli.options import (
     ledger_options,
     show_config_option,
 )
-from embed_index.jobs.settings_loading import load_settings
-from embed_index.jobs.show_config import render_config
+from embed_index.jobs.settings.loading import load_settings
+from embed_index.jobs.settings.show import render_config
 
 
 @click.command(cls=SettingCommand)

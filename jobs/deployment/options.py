@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from embed_index.jobs.deployment.deployment import Deployment, installed_program
-from embed_index.jobs.settings_loading import load_settings
+from embed_index.jobs.settings.loading import load_settings
 from embed_index.schemas.settings import JobSettings
 
 

@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from embed_index.jobs.adapters.places import lock_path
 from embed_index.jobs.examination.check import Check, made
 from embed_index.jobs.examination.server import own_server_checks, running_server_checks
-from embed_index.jobs.settings_loading import env_file_in
+from embed_index.jobs.settings.loading import env_file_in
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.disk.lock import find_holder
 from embed_index.pipeline.host.milvus import check_milvus

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from embed_index.jobs.adapters.servers import min_tokens_per_second, server_profile
 from embed_index.jobs.cli.signals import has_terminal
-from embed_index.jobs.settings_loading import LoadedSettings
+from embed_index.jobs.settings.loading import LoadedSettings
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.secrecy.redaction import REDACTOR

@@ -1,9 +1,14 @@
-"""Shows the settings that hold, each with where it came from, as a job file would say it."""
+"""Shows settings: those that hold, as a job file would say them, and all of them as a table.
+
+`python -m embed_index.jobs.settings.show` prints the table that stands in the documentation.
+"""
 
 import json
 from pathlib import Path
 
-from embed_index.jobs.settings_loading import LoadedSettings
+import click
+
+from embed_index.jobs.settings.loading import LoadedSettings
 from embed_index.pipeline.secrecy.redaction import MASK, mask_userinfo
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS
@@ -36,3 +41,28 @@ def toml_value(field: SettingField, value: object) -> str:
     if isinstance(value, Path):
         value = str(value)
     return mask_userinfo(json.dumps(value, ensure_ascii=False))
+
+
+_HEAD = (
+    "| Job file | Flag | Environment | Default | Meaning |",
+    "|---|---|---|---|---|",
+)
+
+
+def render_settings_table() -> str:
+    """Return a Markdown table with one row per setting, in the order of the job file."""
+    return "\n".join([*_HEAD, *(_row(field) for field in SETTINGS)])
+
+
+def _row(field: SettingField) -> str:
+    key = f"`[{field.section}] {field.key}`" if field.in_job_file else "–"
+    flags = " ".join(f"`{flag}`" for flag in (field.flag, field.negation) if flag) or "–"
+    env = f"`{field.env}`" if field.env else "–"
+    unset = field.default in (None, "", ())
+    default = "–" if unset else f"`{toml_value(field, field.default)}`"
+    meaning = field.setting.help.replace("|", r"\|")
+    return f"| {key} | {flags} | {env} | {default} | {meaning} |"
+
+
+if __name__ == "__main__":
+    click.echo(render_settings_table())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from embed_index.jobs.sourced import Sourced, refuse, split
+from embed_index.jobs.settings.sourced import Sourced, refuse, split
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS

@@ -14,9 +14,8 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from embed_index.jobs.job_file import read_job_file
-from embed_index.jobs.relative_paths import resolve
-from embed_index.jobs.sourced import Sourced, refuse, split
+from embed_index.jobs.settings.job_file import read_job_file
+from embed_index.jobs.settings.sourced import Sourced, refuse, resolve, split
 from embed_index.pipeline.secrecy.key_file import read_credential, read_key_file
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import ConfigurationError
