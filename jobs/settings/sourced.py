@@ -1,4 +1,4 @@
-"""A value of a setting together with where it came from, and what a relative path is relative to."""
+"""A value of a setting with where it came from, and what a relative path is relative to."""
 
 import glob
 import os

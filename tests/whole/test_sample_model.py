@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
+SAMPLE_DATA = Path(__file__).resolve().parents[2] / "sample_data"
 SCRIPT = SAMPLE_DATA / "build_model.py"
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 QUERY_PROMPT = (

@@ -33,7 +33,7 @@ def start(state: Path, key_file: Path) -> Iterator[StartServe]:
     made: list[subprocess.Popen[str]] = []
 
     def make(*behaviour: str, key: Path = key_file) -> "subprocess.Popen[str]":
-        script = Path(__file__).with_name("stubborn_serve.py")
+        script = Path(__file__).parents[2] / "support" / "stubborn_serve.py"
         process = subprocess.Popen(
             [sys.executable, str(script), str(state), str(key), *behaviour],
             stdout=subprocess.PIPE,

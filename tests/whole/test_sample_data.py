@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
+SAMPLE_DATA = Path(__file__).resolve().parents[2] / "sample_data"
 CORPUS = SAMPLE_DATA / "corpus"
 FILES = ["broken", "long", "manuals", "mixed", "tickets-en", "tickets-zh"]
 COLUMNS = ["id", "title", "text", "product", "severity", "created_at"]

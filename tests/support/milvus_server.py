@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-_CACHE = Path(__file__).resolve().parent.parent / ".cache"
+_CACHE = Path(__file__).resolve().parents[2] / ".cache"
 _LOG_TAIL_BYTES = 3000
 _PORTS = (
     "proxy",

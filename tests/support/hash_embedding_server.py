@@ -1,6 +1,6 @@
 """A loopback embeddings server without a model: vectors are drawn from a hash of the token ids.
 
-    python tests/hash_embedding_server.py PORT
+    python tests/support/hash_embedding_server.py PORT
 
 Equal ids get equal vectors, different ones nearly orthogonal ones, whatever the batch. It speaks
 what the client needs of HTTP and asks for its key. `salt` makes it another model; `plain` knows
