@@ -16,21 +16,22 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.source import RowBatch, Source
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerDocument, Refreshed
 from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.stages.channel import Channel
 from embed_index.pipeline.stages.comparison import CorpusPass
-from embed_index.pipeline.stages.isolation import Embedder, RefusedChunk, embed_or_isolate
+from embed_index.pipeline.stages.isolation import RefusedChunk, embed_or_isolate
 from embed_index.pipeline.stages.open_documents import OpenDocument, OpenDocuments, chunk_document
 from embed_index.pipeline.stages.packing import TokenPacker
 from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
+from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.ids import carried_hash, carried_hashes
 from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedBatch
@@ -38,23 +39,6 @@ from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedB
 _MAX_CHUNKS_PER_BATCH = 512
 _ROWS_PER_UPSERT = 1024
 _COMMITS_PER_TRANSACTION = 1024
-
-
-class Source(Protocol):
-    """Where documents come from."""
-
-    def read(self) -> Iterator[RowBatch]:
-        """Yield the rows of the corpus in order."""
-
-
-class Store(Protocol):
-    """Where chunks go; called from several threads."""
-
-    def upsert(self, version: str, batch: EmbeddedBatch) -> int:
-        """Write the chunks and return once they are acknowledged."""
-
-    def delete_chunks(self, version: str, chunk_ids: Sequence[str]) -> None:
-        """Delete the chunks, those that do not exist included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

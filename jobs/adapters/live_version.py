@@ -1,9 +1,24 @@
 """The version that work on an existing collection is about: the one that searches see."""
 
 from embed_index.jobs.adapters.inputs import JobInputs
-from embed_index.jobs.collections.search import live_version
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.versions.target import TargetVersion, choose_target
+from embed_index.schemas.errors import ConfigurationError
+
+
+def live_version(store: MilvusStore, collection: str) -> str:
+    """Return the version that searches of a collection see.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    version = store.versions.live(collection)
+    if version is None:
+        raise ConfigurationError(
+            f"there is no collection {collection!r} of embed-index in this Milvus",
+            remedy="Check the name, --milvus-uri and --milvus-db; `embed-index run` makes one.",
+        )
+    return version
 
 
 def settled_target(inputs: JobInputs, *, store: MilvusStore) -> TargetVersion:

@@ -1,7 +1,7 @@
 """What a collection is and holds, for `describe`."""
 
+from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
-from embed_index.jobs.collections.search import live_version
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.settings import JobSettings

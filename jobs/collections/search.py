@@ -2,10 +2,10 @@
 
 import asyncio
 
+from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store
 from embed_index.jobs.adapters.servers import choose_service
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
-from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_fingerprint
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -49,21 +49,6 @@ def search_collection(
             )
         )
         return store.reader.search(collection, vector, limit=limit, where=expression)
-
-
-def live_version(store: MilvusStore, collection: str) -> str:
-    """Return the version that searches of a collection see.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    version = store.versions.live(collection)
-    if version is None:
-        raise ConfigurationError(
-            f"there is no collection {collection!r} of embed-index in this Milvus",
-            remedy="Check the name, --milvus-uri and --milvus-db; `embed-index run` makes one.",
-        )
-    return version
 
 
 def _find_model(settings: JobSettings, *, contract: CollectionContract) -> ModelFiles:

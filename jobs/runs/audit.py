@@ -23,12 +23,12 @@ from embed_index.pipeline.audit.mending import (
 from embed_index.pipeline.audit.notes import AuditNotes
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.server.service import EmbeddingRequest
 from embed_index.pipeline.stages.deletion import DeletionLimits
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.stages.selection import Selection
 from embed_index.pipeline.versions.target import TargetVersion

@@ -21,6 +21,7 @@ from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -31,7 +32,6 @@ from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingServi
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile, allowed_dead_letters
 from embed_index.pipeline.stages.deletion import DeletionLimits
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.pipeline.stages.reuse import find_vectors
 from embed_index.pipeline.stages.selection import Selection
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally

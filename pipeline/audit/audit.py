@@ -10,16 +10,16 @@ import numpy as np
 from embed_index.pipeline.audit.comparison import Recorded, compare_document
 from embed_index.pipeline.audit.duplicates import find_duplicates
 from embed_index.pipeline.audit.notes import AuditNotes
-from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.embedding.canaries import MIN_COSINE
-from embed_index.pipeline.indexing import Source
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
-from embed_index.pipeline.stages.isolation import Embedder, embed_or_isolate
+from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import cut_document, join_hashes
 from embed_index.pipeline.stages.packing import TokenPacker
 from embed_index.pipeline.stages.reuse import is_unit

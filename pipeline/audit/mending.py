@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from embed_index.pipeline.audit.notes import AuditNotes
-from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.pipeline.indexing import Source, Store
+from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.stages.deletion import DeletionLimits
+from embed_index.pipeline.stages.store import Store
 from embed_index.schemas.errors import ConfigurationError
 
 _IDS_PER_STEP = 512

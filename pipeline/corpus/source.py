@@ -1,7 +1,11 @@
-"""Rows as the source delivers them: in columns, because most of them need no record each."""
+"""The seam behind which documents are read, and the rows that come from there.
 
-from collections.abc import Iterable, Sequence
+Rows come in columns, because most of them need no record each.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
@@ -58,3 +62,10 @@ class RowBatch:
             doc_hashes=[self.doc_hashes[place] for place in places],
             dead_letters=tuple(dead_letters),
         )
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    def read(self) -> Iterator[RowBatch]:
+        """Yield the rows of the corpus, in the same order every time."""

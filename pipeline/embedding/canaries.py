@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embed_index.pipeline.embedding.client import RequestRefusedError
+from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
 from embed_index.pipeline.embedding.preflight import UNKNOWN, ServerAccess
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.records import Vectors

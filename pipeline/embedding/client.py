@@ -29,6 +29,7 @@ import httpx
 import numpy as np
 
 from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.wire import (
     AlteredInputError,
@@ -49,17 +50,6 @@ _KEY_REFUSED = frozenset({401, 403})
 _TRY_AGAIN = frozenset({408, 429})
 _AWAY = frozenset({429, 502, 503, 504})
 _DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
-
-
-class RequestRefusedError(Exception):
-    """One of the inputs of a request cannot be embedded; the others may well be."""
-
-    def __init__(self, reason: str, *, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        """A stable short code."""
-        self.detail = detail
-        """In words, without the input."""
 
 
 class _TransientError(Exception):

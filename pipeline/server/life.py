@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Never, Protocol, Self
 
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 

@@ -9,13 +9,13 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.backoff import RetryPolicy
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.server.life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.server.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.server.suspects import Suspects
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.records import TokenIds, Vectors
 
 

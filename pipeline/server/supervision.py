@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from embed_index.pipeline.embedding.client import EmbeddingClient, RequestRefusedError
+from embed_index.pipeline.embedding.client import EmbeddingClient
+from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server.life import Patience, ServerLife, ServerProcess
 from embed_index.pipeline.server.suspects import Suspects, Turnstile
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.errors import ContractError, EmbedIndexError, ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 

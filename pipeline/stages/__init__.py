@@ -1,5 +1,5 @@
 """The steps between a row of the corpus and a row of the collection, one file a step.
 
-Door: `pipeline/indexing.py`, which joins them. Steps do not know each other, nor which store,
-source or server they work with.
+Doors: `pipeline/indexing.py`, which joins them, and `store.Store`, which every store implements.
+Steps do not know which source, store or server they work with.
 """

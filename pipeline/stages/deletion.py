@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from embed_index.pipeline.indexing import Store
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.stages.comparison import CorpusPass
+from embed_index.pipeline.stages.store import Store
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.ids import chunk_id
 

@@ -1,20 +1,11 @@
 """Embedding a batch although some of its chunks cannot be embedded."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from embed_index.pipeline.embedding.client import RequestRefusedError
-from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch, TokenIds, Vectors
-
-
-class Embedder(Protocol):
-    """What turns token ids into vectors."""
-
-    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
-        """Return unit vectors in the inputs' order, or raise RequestRefusedError."""
+from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
+from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Vectors that the collection already holds for chunks that are about to be written again."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from embed_index.pipeline.ledger.entries import CHUNK_HASH_BYTES
 from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.milvus.rows import NORM_TOLERANCE
-from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.pipeline.stages.open_documents import OpenDocument
+from embed_index.pipeline.stages.store import ChunkReader
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors
 
@@ -17,20 +17,6 @@ VectorFinder: TypeAlias = Callable[[Sequence[OpenDocument]], dict[str, Vectors]]
 """Returns, by new chunk id, the vectors that need not be made again."""
 
 _BATCH_CHUNKS = 512
-
-
-class ChunkReader(Protocol):
-    """What reuse needs of the collection."""
-
-    def fetch_chunks(
-        self,
-        version: str,
-        chunk_ids: Iterable[str],
-        *,
-        with_text: bool = False,
-        with_vectors: bool = False,
-    ) -> dict[str, StoredChunk]:
-        """Return the stored chunks among the ids."""
 
 
 class CommittedHashes(Protocol):

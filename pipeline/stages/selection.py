@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.pipeline.indexing import Source
+from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.ledger.letters import printable
 from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.schemas.records import DeadLetter, SourceRow

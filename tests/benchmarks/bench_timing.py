@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from embed_index.jobs.adapters import servers as server_choice
 from embed_index.jobs.cli.progress import PlainReporter
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService
-from embed_index.pipeline.stages.isolation import Embedder
 from embed_index.schemas.records import TokenIds, Vectors
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server.life import Patience
 from embed_index.pipeline.server.supervision import (
@@ -14,7 +15,6 @@ from embed_index.pipeline.server.supervision import (
     Supervision,
 )
 from embed_index.pipeline.server.suspects import Suspects
-from embed_index.pipeline.stages.isolation import Embedder
 
 DIMENSION = 8
 QUICK = RestartPolicy(max_deaths=5, first_pause_seconds=0.0)

@@ -16,7 +16,7 @@ from embed_index.pipeline.embedding.canaries import (
     check_canaries,
     describe_changes,
 )
-from embed_index.pipeline.embedding.client import RequestRefusedError
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.wire import normalise
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import Canary

@@ -33,8 +33,8 @@ from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seco
 from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
-    RequestRefusedError,
 )
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError

@@ -32,8 +32,8 @@ from sglang_fixtures import (
 from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
-    RequestRefusedError,
 )
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.pipeline.server.process_group import living_members

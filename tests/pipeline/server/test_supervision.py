@@ -9,12 +9,13 @@ from fragile_server import FragileServer, Nursery, any_of
 from misbehaving_server import vector_of
 from supervised import DIMENSION, QUICK, supervised, supervision
 
+from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.embedding.wire import normalise
 from embed_index.pipeline.server.service import EmbedderPool
 from embed_index.pipeline.server.supervision import RestartPolicy
 from embed_index.pipeline.server.suspects import Suspects
-from embed_index.pipeline.stages.isolation import Embedder, IsolatedBatch, embed_or_isolate
+from embed_index.pipeline.stages.isolation import IsolatedBatch, embed_or_isolate
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, SourceRow, Vectors
 

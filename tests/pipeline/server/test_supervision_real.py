@@ -13,8 +13,8 @@ from supervised import supervised, supervision
 from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
-    RequestRefusedError,
 )
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.server.life import ServerProcess
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.pipeline.server.process_group import living_members

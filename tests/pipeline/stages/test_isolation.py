@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.embedding.client import RequestRefusedError
+from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, SourceRow, TokenIds, Vectors
