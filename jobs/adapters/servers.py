@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import visible_gpus
@@ -40,6 +41,33 @@ def server_profile(settings: JobSettings, *, model: ModelFiles, max_tokens: int)
         revision=model.hub_revision,
         compute_capability=gpus[0].compute_capability if gpus else None,
         extra_flags=settings.server_extra_args,
+    )
+
+
+def request_for(
+    settings: JobSettings,
+    *,
+    model: ModelFiles,
+    gate: CanaryGate,
+    max_tokens: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> EmbeddingRequest:
+    """Return a request for servers that embed as the gate's collection does.
+
+    Args:
+        settings: How long an answer may take.
+        model: What they serve.
+        gate: Proves each of them before its use.
+        max_tokens: Longest input of the command's own.
+        tell: Called with a sentence for people.
+    """
+    return EmbeddingRequest(
+        model=model,
+        dimension=gate.dimension,
+        max_tokens=max(max_tokens, MAX_CANARY_TOKENS),
+        answer_seconds=settings.request_timeout_seconds,
+        prove=gate.prove,
+        tell=tell,
     )
 
 

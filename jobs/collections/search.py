@@ -4,12 +4,11 @@ import asyncio
 
 from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store
-from embed_index.jobs.adapters.servers import choose_service
-from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.jobs.adapters.servers import choose_service, request_for
+from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_fingerprint
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
-from embed_index.pipeline.server.service import EmbeddingRequest
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, ContractError
 from embed_index.schemas.records import TokenIds, Vectors
@@ -80,21 +79,8 @@ async def _embed_query(
     contract: CollectionContract,
     version: str,
 ) -> Vectors:
-    longest = max(query.size, MAX_CANARY_TOKENS)
-    gate = CanaryGate(
-        tokenizer,
-        dimension=contract.dimension,
-        version=version,
-        known=contract.canaries,
-        made_with=made_with(contract),
-    )
-    request = EmbeddingRequest(
-        model=model,
-        dimension=contract.dimension,
-        max_tokens=longest,
-        answer_seconds=settings.request_timeout_seconds,
-        prove=gate.prove,
-    )
+    gate = CanaryGate(tokenizer, contract=contract, version=version)
+    request = request_for(settings, model=model, gate=gate, max_tokens=query.size)
     async with choose_service(settings, request=request, max_servers=1) as service:
         vectors = await service.embedder.embed([query], dimension=contract.dimension)
     vector: Vectors = vectors[0]

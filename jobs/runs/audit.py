@@ -8,12 +8,13 @@ from functools import partial
 
 from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
 from embed_index.jobs.adapters.live_version import settled_target
+from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
-from embed_index.jobs.adapters.servers import choose_service
+from embed_index.jobs.adapters.servers import choose_service, request_for
 from embed_index.jobs.cli.progress import PlainReporter
-from embed_index.jobs.runs.index import RecordedRun
+from embed_index.jobs.runs.indexing_pass import IndexingPass
+from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.audit.audit import AuditPass, AuditSample
-from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.audit.mending import (
     AffectedDocuments,
     begin_affected,
@@ -22,15 +23,12 @@ from embed_index.pipeline.audit.mending import (
 )
 from embed_index.pipeline.audit.notes import AuditNotes
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate, made_with
+from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.pipeline.server.service import EmbeddingRequest
-from embed_index.pipeline.stages.deletion import DeletionLimits
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
-from embed_index.pipeline.stages.selection import Selection
 from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.audit_findings import AuditReport, Verification
 from embed_index.schemas.settings import JobSettings
@@ -104,41 +102,26 @@ class _Audit:
 
     async def _open_embedder(self, servers: AsyncExitStack) -> Embedder:
         inputs, settings = self.inputs, self.inputs.settings
-        gate = CanaryGate(
-            inputs.tokenizer,
-            dimension=inputs.dimension,
-            version=self.target.name,
-            known=self.target.contract.canaries,
-            made_with=made_with(self.target.contract),
-        )
-        request = EmbeddingRequest(
-            model=inputs.model,
-            dimension=inputs.dimension,
-            max_tokens=max(settings.max_tokens, MAX_CANARY_TOKENS),
-            answer_seconds=settings.request_timeout_seconds,
-            prove=gate.prove,
+        gate = CanaryGate(inputs.tokenizer, contract=self.target.contract, version=self.target.name)
+        request = request_for(
+            settings, model=inputs.model, gate=gate, max_tokens=settings.max_tokens
         )
         service = choose_service(settings, request=request, max_servers=1)
         return (await servers.enter_async_context(service)).embedder
 
 
 def _repair(audit: _Audit, *, ledger: Ledger, num_samples: int) -> Verification:
-    settings, store, target = audit.inputs.settings, audit.store, audit.target
-    collection_id = target.contract.collection_id
-    was_lost = not ledger.knows(target.name, collection_id=collection_id)
-    documents = open_documents(
-        ledger,
-        version=target.name,
-        collection_id=collection_id,
-        reader=store.reader,
-        folder=settings.state_dir,
-    )
-    with AuditNotes.open(settings.state_dir) as notes:
+    """Audit, mend what was found, and audit again."""
+    inputs, store, target = audit.inputs, audit.store, audit.target
+    state_dir = inputs.settings.state_dir
+    was_lost = not ledger.knows(target.name, collection_id=target.contract.collection_id)
+    job = open_job(inputs, ledger=ledger, store=store, target=target)
+    with AuditNotes.open(state_dir) as notes:
         found = audit.run(notes, num_samples=num_samples)
         if not found.has_drift:
             return Verification(found=found, ledger_rebuilt=was_lost)
-        num_embedded = _mend(audit, notes, ledger=ledger, documents=documents)
-    with AuditNotes.open(settings.state_dir) as notes:
+        num_embedded = _mend(job, notes)
+    with AuditNotes.open(state_dir) as notes:
         return Verification(
             found=found,
             ledger_rebuilt=was_lost,
@@ -147,45 +130,38 @@ def _repair(audit: _Audit, *, ledger: Ledger, num_samples: int) -> Verification:
         )
 
 
-def _mend(audit: _Audit, notes: AuditNotes, *, ledger: Ledger, documents: DocumentLedger) -> int:
-    """Mend what was found; return the number of chunks that had to be embedded."""
-    inputs, store, target = audit.inputs, audit.store, audit.target
-    settings = inputs.settings
-    num_affected = begin_affected(notes, ledger=documents)
-    delete_superfluous(notes, store=store, version=target.name)
-
-    def settle(_: int) -> None:
-        delete_departed(
-            notes,
-            ledger=documents,
-            store=store,
-            version=target.name,
-            limits=DeletionLimits(
-                allowed=settings.delete_missing,
-                max_share=settings.max_delete_share,
-                force=settings.force,
-            ),
-        )
-        store.flush(target.name)
-
-    selection = Selection(
-        source=AffectedDocuments(inputs.source, notes),
+def _mend(job: OpenJob, notes: AuditNotes) -> int:
+    """Write the affected documents again; return the number of chunks that had to be embedded."""
+    store, version = job.store, job.target.name
+    num_affected = begin_affected(notes, ledger=job.documents)
+    delete_superfluous(notes, store=store, version=version)
+    run = RecordedRun(job, began=time.monotonic())
+    indexing = IndexingPass(
+        job,
+        run=run,
+        source=AffectedDocuments(job.inputs.source, notes),
         num_documents=num_affected,
         find_vectors=partial(
             find_vectors_by_text,
             reader=store.reader,
-            version=target.name,
+            version=version,
             find_untrusted=notes.untrusted,
         ),
-        settle=settle,
-    )
-    summary = RecordedRun(
-        inputs,
-        ledger=ledger,
-        store=store,
-        target=target,
         reporter=PlainReporter(stream=io.StringIO(), quiet=True),
-        began=time.monotonic(),
-        selection=selection,
-    ).run()
-    return summary.num_chunks_embedded
+    )
+
+    def settle_repair() -> None:
+        if indexing.flow.is_complete:
+            delete_departed(
+                notes,
+                ledger=job.documents,
+                store=store,
+                version=version,
+                limits=job.deletion_limits,
+            )
+            store.flush(version)
+
+    with run.under_way():
+        indexing.run(settle=settle_repair)
+    run.finish("mended")
+    return run.tally.num_chunks_embedded

@@ -1,23 +1,23 @@
-"""Dead letters again: adapters built, the run lock taken, a run over their documents alone."""
+"""Dead letters again: their documents indexed as if they were new, and nothing else."""
 
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
+from embed_index.jobs.adapters.inputs import check_inputs
 from embed_index.jobs.adapters.live_version import settled_target
+from embed_index.jobs.adapters.open_job import open_job
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.cli.progress import Reporter
-from embed_index.jobs.runs.index import RecordedRun
+from embed_index.jobs.runs.indexing_pass import IndexingPass
+from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
-from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
+from embed_index.pipeline.stages.lettered_documents import LetteredDocuments
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
-from embed_index.pipeline.stages.selection import LetteredDocuments, Selection
-from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -56,14 +56,30 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
         before = tuple(ledger.dead_letters.open(target.name))
         num_embedded = 0
         if before:
-            num_embedded = _index(
-                inputs,
-                before,
-                ledger=ledger,
-                store=store,
-                target=target,
+            job = open_job(inputs, ledger=ledger, store=store, target=target)
+            source = LetteredDocuments(inputs.source, (known.letter for known in before))
+            run = RecordedRun(job, began=time.monotonic())
+            indexing = IndexingPass(
+                job,
+                run=run,
+                source=source,
+                num_documents=len(before),
+                find_vectors=partial(
+                    find_vectors_by_text, reader=store.reader, version=target.name
+                ),
                 reporter=reporter,
             )
+
+            def settle_letters() -> None:
+                if indexing.flow.is_complete:
+                    store.flush(target.name)
+                    ledger.dead_letters.close_rows(target.name, source.readable, run=run.id)
+
+            with run.under_way():
+                indexing.run(settle=settle_letters)
+            run.finish("mended")
+            reporter.finished(run.summary())
+            num_embedded = run.tally.num_chunks_embedded
         return RetriedLetters(
             collection=settings.collection,
             version=target.name,
@@ -74,36 +90,3 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
                 settings.max_dead_letters, num_rows=inputs.source.num_rows
             ),
         )
-
-
-def _index(
-    inputs: JobInputs,
-    letters: tuple[OpenDeadLetter, ...],
-    *,
-    ledger: Ledger,
-    store: MilvusStore,
-    target: TargetVersion,
-    reporter: Reporter,
-) -> int:
-    source = LetteredDocuments(inputs.source, (known.letter for known in letters))
-
-    def settle(run: int) -> None:
-        store.flush(target.name)
-        ledger.dead_letters.close_rows(target.name, source.readable, run=run)
-
-    selection = Selection(
-        source=source,
-        num_documents=len(letters),
-        find_vectors=partial(find_vectors_by_text, reader=store.reader, version=target.name),
-        settle=settle,
-    )
-    summary = RecordedRun(
-        inputs,
-        ledger=ledger,
-        store=store,
-        target=target,
-        reporter=reporter,
-        began=time.monotonic(),
-        selection=selection,
-    ).run()
-    return summary.num_chunks_embedded

@@ -11,6 +11,7 @@ from embed_index.pipeline.ledger.entries import LedgerDocument
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.images import is_ours
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.ids import carried_hash, text_hash
 
 _LAYOUT = (
@@ -38,13 +39,20 @@ class _Row(NamedTuple):
 
 
 def open_documents(
-    ledger: Ledger, *, version: str, collection_id: str, reader: RowReader, folder: Path
+    ledger: Ledger, target: TargetVersion, *, reader: RowReader, folder: Path
 ) -> DocumentLedger:
-    """Return the documents of an existing version, rebuilt from Milvus where the ledger was lost.
+    """Return a version's documents, rebuilt from Milvus where it is there and the ledger was lost.
 
     A rebuild that is cut short is begun again by the next call.
+
+    Args:
+        ledger: Of the alias.
+        target: The version.
+        reader: Gives the version's rows.
+        folder: Takes a temporary file.
     """
-    if not ledger.knows(version, collection_id=collection_id):
+    version, collection_id = target.name, target.contract.collection_id
+    if target.exists and not ledger.knows(version, collection_id=collection_id):
         # Under a passing name, so that one that dies meanwhile does not leave half of it.
         documents = ledger.documents(version, collection_id=f"rebuilding {collection_id}")
         rebuild_ledger(documents, reader.iter_chunks(version, with_text=True), folder=folder)

@@ -105,25 +105,22 @@ class CanaryGate:
         self,
         tokenizer: ModelTokenizer,
         *,
-        dimension: int,
+        contract: CollectionContract,
         version: str,
-        known: Sequence[Canary],
-        made_with: Making | None,
     ) -> None:
         """Prepare the gate.
 
         Args:
             tokenizer: The model's tokenizer.
-            dimension: Width of the vectors.
+            contract: The collection's; a new one's has no canaries yet.
             version: The collection version that messages name.
-            known: Canaries of the contract; empty for a new collection.
-            made_with: What made those; None for a new collection.
         """
         self._tokenizer = tokenizer
-        self._dimension = dimension
         self._version = version
-        self._made_with = made_with
-        self.canaries = tuple(known)
+        self._made_with = made_with(contract)
+        self.dimension = contract.dimension
+        """Width of the vectors."""
+        self.canaries = contract.canaries
         """What every server must agree with; empty until the first server of a new collection."""
 
     async def prove(self, embedder: Embedder, access: ServerAccess) -> None:
@@ -136,10 +133,10 @@ class CanaryGate:
         # A contract keeps the texts it was made with, whichever are in use by now.
         texts = [canary.text for canary in self.canaries] or CANARY_TEXTS
         canaries = await embed_canaries(
-            embedder, tokenizer=self._tokenizer, dimension=self._dimension, texts=texts
+            embedder, tokenizer=self._tokenizer, dimension=self.dimension, texts=texts
         )
         now = Making(engine=access.engine, dtype=access.dtype)
-        if not self.canaries or self._made_with is None:
+        if not self.canaries:
             self.canaries, self._made_with = canaries, now
         check_canaries(
             canaries,

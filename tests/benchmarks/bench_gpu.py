@@ -32,7 +32,8 @@ from exact_texts import ExactTexts
 from gpu_sampling import GpuSampler
 from leak_hunt import hunt
 
-from embed_index.jobs.runs import index as index_job
+from embed_index.jobs.runs import indexing_pass
+from embed_index.jobs.runs.index import run_index_job
 from embed_index.pipeline.embedding.wire import encode_request
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.records import TokenIds
@@ -106,9 +107,12 @@ async def measure_ceiling(
 def measure_run(cell: Cell, settings: JobSettings) -> None:
     """Run the job in this process, and take its rate, wall time and the GPU's idle share."""
     reporter, first = LastCommit(), FirstRequest()
-    with GpuSampler() as sampler, patch.object(index_job, "choose_service", first.choose_service):
+    with (
+        GpuSampler() as sampler,
+        patch.object(indexing_pass, "choose_service", first.choose_service),
+    ):
         began = time.monotonic()
-        summary = index_job.run_index_job(settings, reporter=reporter)
+        summary = run_index_job(settings, reporter=reporter)
         cell.run_wall_seconds = time.monotonic() - began
     if summary.num_chunks_embedded != len(cell.inputs):
         sys.exit(f"{summary.num_chunks_embedded} chunks instead of {len(cell.inputs)}")
@@ -206,7 +210,7 @@ def main() -> None:
     bench.make_model()
     watch.lap("model made")
     # A run reports four times a second; rates over some ten seconds want it finer.
-    index_job._PROGRESS_SECONDS = 0.02
+    indexing_pass._PROGRESS_SECONDS = 0.02
     inputs = mixed_inputs(longest=max(options.lengths), vocabulary=bench.vocabulary)
     server = bench.new_server()
     server.start()

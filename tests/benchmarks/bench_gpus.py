@@ -15,7 +15,7 @@ from bench_gpu import LENGTHS, Cell, make_cells, measure_run
 from bench_setting import Bench, Stopwatch, add_options
 from pydantic import SecretStr
 
-from embed_index.jobs.runs import index as index_job
+from embed_index.jobs.runs import indexing_pass
 from embed_index.pipeline.server.gpus import visible_gpus
 from embed_index.pipeline.server.process import ManagedServer
 
@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench.from_options(options)
     bench.make_model()
-    index_job._PROGRESS_SECONDS = 0.02
+    indexing_pass._PROGRESS_SECONDS = 0.02
     watch = Stopwatch()
     cells = list(make_cells(bench, lengths=options.lengths, seconds=options.seconds))
     watch.lap("inputs made")

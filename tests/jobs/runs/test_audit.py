@@ -25,7 +25,7 @@ from job_fixtures import JobFolder
 from milvus_fixtures import unit_vectors
 from milvus_server import MilvusServer
 
-from embed_index.jobs.runs.index import RecordedRun
+from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.audit_findings import DRIFT_KINDS
@@ -359,7 +359,7 @@ def test_a_repair_that_was_cut_short_is_finished_by_the_next(
         lose_chunk(parts)
     how = ("--carry", "topic", "--sample", "0", "--repair")
     with monkeypatch.context() as killed:
-        killed.setattr(RecordedRun, "run", raise_interrupt)
+        killed.setattr(IndexingPass, "run", raise_interrupt)
         call_verify(lite_indexed, *how, expect=130)
 
     mended = verify(lite_indexed, "--sample", "0", "--repair")
@@ -370,7 +370,7 @@ def test_a_repair_that_was_cut_short_is_finished_by_the_next(
         assert parts.state() == before
 
 
-def raise_interrupt(_: RecordedRun) -> None:
+def raise_interrupt(_: IndexingPass, **_settle: object) -> None:
     raise KeyboardInterrupt
 
 

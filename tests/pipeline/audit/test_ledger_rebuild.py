@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from milvus_fixtures import make_contract
 
 from embed_index.pipeline.audit.ledger_rebuild import open_documents, rebuild_ledger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
 
@@ -115,14 +117,18 @@ class Rows:
             raise StoreError("away")
 
 
+def version_of(collection_id: str) -> TargetVersion:
+    contract = make_contract().model_copy(update={"collection_id": collection_id})
+    return TargetVersion(name="docs_v1", contract=contract, carried=(), exists=True, is_live=True)
+
+
 def test_only_a_version_that_the_ledger_does_not_know_is_read(tmp_path: Path) -> None:
     rows = Rows(stored("d", "one"))
     with Ledger(tmp_path / "docs.ledger") as ledger:
         for collection_id in ("c", "c", "recreated"):
             documents = open_documents(
                 ledger,
-                version="docs_v1",
-                collection_id=collection_id,
+                version_of(collection_id),
                 reader=rows,
                 folder=tmp_path,
             )
@@ -134,9 +140,7 @@ def test_only_a_version_that_the_ledger_does_not_know_is_read(tmp_path: Path) ->
 def test_a_rebuild_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
     chunks = stored("d", "one", "two")
     with Ledger(tmp_path / "docs.ledger") as ledger:
-        opening = partial(
-            open_documents, ledger, version="docs_v1", collection_id="c", folder=tmp_path
-        )
+        opening = partial(open_documents, ledger, version_of("c"), folder=tmp_path)
         with pytest.raises(StoreError):
             opening(reader=Rows(chunks[:1], fails=True))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fragile_server import ACCESS
+from milvus_fixtures import make_contract
 
 from embed_index.pipeline.embedding.canaries import (
     CANARY_TEXTS,
@@ -49,10 +50,10 @@ MADE_WITH = Making(engine="sglang 0.5.22", dtype="float32")
 def gate(tokenizer: ModelTokenizer, *, known: Sequence[Canary] = ()) -> CanaryGate:
     return CanaryGate(
         tokenizer,
-        dimension=WIDTH,
+        contract=make_contract(dimension=WIDTH).model_copy(
+            update={"engine": MADE_WITH.engine, "canaries": tuple(known)}
+        ),
         version="docs_v1",
-        known=known,
-        made_with=MADE_WITH if known else None,
     )
 
 

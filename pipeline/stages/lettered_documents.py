@@ -1,11 +1,9 @@
-"""A run over some documents only, such as those that open dead letters stand for."""
+"""The documents of a corpus that open dead letters stand for."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.ledger.letters import printable
-from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.schemas.records import DeadLetter, SourceRow
 
 
@@ -43,15 +41,3 @@ class LetteredDocuments:
                 if printable(source) in self._places:
                     self.readable.append(rows.source(place))
                     self._doc_ids.add(rows.doc_ids[place])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Documents that alone a run is about; the rest of the collection is left as it is."""
-
-    source: Source
-    num_documents: int
-    """About so many."""
-    find_vectors: VectorFinder
-    settle: Callable[[int], None]
-    """Called with the run's number once all of them are through."""

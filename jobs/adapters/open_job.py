@@ -1,0 +1,43 @@
+"""A job at work on one version of its collection: everything open that a pass needs."""
+
+from dataclasses import dataclass
+
+from embed_index.jobs.adapters.inputs import JobInputs
+from embed_index.pipeline.audit.ledger_rebuild import open_documents
+from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.stages.deletion import DeletionLimits
+from embed_index.pipeline.versions.target import TargetVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenJob:
+    """What a pass reads and writes; whoever opened it holds the run lock and closes it."""
+
+    inputs: JobInputs
+    ledger: Ledger
+    store: MilvusStore
+    target: TargetVersion
+    documents: DocumentLedger
+    """The ledger's documents of the target."""
+
+    @property
+    def deletion_limits(self) -> DeletionLimits:
+        """What this job may delete."""
+        settings = self.inputs.settings
+        return DeletionLimits(
+            allowed=settings.delete_missing,
+            max_share=settings.max_delete_share,
+            force=settings.force,
+        )
+
+
+def open_job(
+    inputs: JobInputs, *, ledger: Ledger, store: MilvusStore, target: TargetVersion
+) -> OpenJob:
+    """Open the target's documents, rebuilt from Milvus where the ledger was lost."""
+    documents = open_documents(
+        ledger, target, reader=store.reader, folder=inputs.settings.state_dir
+    )
+    return OpenJob(inputs=inputs, ledger=ledger, store=store, target=target, documents=documents)

@@ -1,0 +1,162 @@
+"""The flow, driven: servers opened when they are needed, progress told, signals obeyed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from embed_index.jobs.adapters.open_job import OpenJob
+from embed_index.jobs.adapters.servers import choose_service, request_for, requests_in_flight
+from embed_index.jobs.cli.progress import Reporter
+from embed_index.jobs.cli.signals import stopping_on_signals
+from embed_index.jobs.runs.recorded import RecordedRun
+from embed_index.pipeline.corpus.source import Source
+from embed_index.pipeline.embedding.canaries import CanaryGate
+from embed_index.pipeline.embedding.embedder import Embedder
+from embed_index.pipeline.indexing import FlowLimits, Indexing
+from embed_index.pipeline.server.service import EmbeddingService
+from embed_index.pipeline.stages.reuse import VectorFinder
+from embed_index.pipeline.versions.target import create_target
+from embed_index.schemas.contract import Canary
+
+_PROGRESS_SECONDS = 0.25
+_SAVE_SECONDS = 10.0
+
+
+class IndexingPass:
+    """One pass of documents through the flow, into one version of a collection."""
+
+    def __init__(
+        self,
+        job: OpenJob,
+        *,
+        run: RecordedRun,
+        source: Source,
+        num_documents: int,
+        find_vectors: VectorFinder,
+        reporter: Reporter,
+    ) -> None:
+        """Prepare the pass.
+
+        Args:
+            job: Its target is created with the first vectors if need be.
+            run: Takes counts and dead letters.
+            source: The documents that the pass is about.
+            num_documents: About so many, for the progress.
+            find_vectors: Finds what need not be embedded.
+            reporter: Is told how the pass gets on.
+        """
+        self._job = job
+        self._run = run
+        self._num_documents = num_documents
+        self._reporter = reporter
+        inputs, target = job.inputs, job.target
+        self._gate = CanaryGate(inputs.tokenizer, contract=target.contract, version=target.name)
+        self.flow = Indexing(
+            source=source,
+            splitter=inputs.splitter,
+            store=job.store,
+            find_vectors=find_vectors,
+            version=target.name,
+            dimension=inputs.dimension,
+            ledger=job.documents,
+            run=run.id,
+            dead_letters=run.dead_letters,
+            tally=run.tally,
+            limits=FlowLimits(
+                batch_tokens=inputs.settings.tokens_per_batch,
+                max_requests_in_flight=requests_in_flight(inputs.settings),
+                num_upserters=job.store.max_writers,
+            ),
+        )
+
+    @property
+    def canaries(self) -> Sequence[Canary]:
+        """As the pass's servers embedded them; a new version's are empty if none was needed."""
+        return self._gate.canaries
+
+    def run(self, *, settle: Callable[[], None]) -> None:
+        """Index, then settle what only is known after a pass, in a thread.
+
+        Args:
+            settle: Called after an interrupted pass too; see `flow.is_complete`.
+
+        Raises:
+            KeyboardInterrupt: The pass was asked to stop, and what was in flight is done.
+        """
+        asyncio.run(self._index_and(settle))
+        if not self.flow.is_complete:
+            raise KeyboardInterrupt
+
+    async def _index_and(self, settle: Callable[[], None]) -> None:
+        settings = self._job.inputs.settings
+        self._reporter.started(collection=settings.collection, num_documents=self._num_documents)
+        with stopping_on_signals(self.flow.stop, grace_seconds=settings.grace_seconds):
+            try:
+                async with AsyncExitStack() as servers:
+                    await self._index(servers)
+                await asyncio.to_thread(settle)
+            except asyncio.CancelledError:
+                # Threads that wait for Milvus would outlast the grace period.
+                self._job.store.close()
+                raise
+        self._report_progress()
+
+    async def _index(self, servers: AsyncExitStack) -> None:
+        used: list[EmbeddingService] = []
+
+        async def open_embedder() -> Embedder:
+            used.append(await self._open_service(servers))
+            return used[0].embedder
+
+        flow = asyncio.create_task(self.flow.run(open_embedder))
+        try:
+            saved = time.monotonic()
+            while not flow.done():
+                await asyncio.wait({flow}, timeout=_PROGRESS_SECONDS)
+                self._report_progress()
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    saved = time.monotonic()
+                    await asyncio.to_thread(self._run.save)
+            await flow
+            if self._job.inputs.settings.rebuild and self.flow.is_complete:
+                # The alias is about to move: the servers must still be what they were.
+                for service in used:
+                    await self._gate.prove(service.embedder, service.access)
+        finally:
+            flow.cancel()
+            await asyncio.wait({flow})
+
+    async def _open_service(self, servers: AsyncExitStack) -> EmbeddingService:
+        """Get the server, prove that it fits the collection, create a new collection."""
+        inputs, target = self._job.inputs, self._job.target
+        settings = inputs.settings
+        request = request_for(
+            settings,
+            model=inputs.model,
+            gate=self._gate,
+            max_tokens=settings.max_tokens,
+            tell=self._reporter.notice,
+        )
+        service = await servers.enter_async_context(choose_service(settings, request=request))
+        if not target.exists:
+            contract = target.contract.model_copy(
+                update={
+                    "engine": service.access.engine,
+                    "dtype": service.access.dtype,
+                    "canaries": self._gate.canaries,
+                }
+            )
+            await asyncio.to_thread(
+                create_target,
+                self._job.store.versions,
+                settings.collection,
+                target,
+                contract=contract,
+            )
+        return service
+
+    def _report_progress(self) -> None:
+        self._reporter.progressed(self._run.counters(), waiting_for=self.flow.bottleneck())
+        for letter in self._run.dead_letters.take_untold():
+            self._reporter.dead_letter(letter)

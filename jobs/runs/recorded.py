@@ -1,0 +1,92 @@
+"""A run's place in the history: its number and counts, its dead letters, its outcome."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from embed_index.jobs.adapters.open_job import OpenJob
+from embed_index.jobs.adapters.places import dead_letter_folder
+from embed_index.jobs.cli.failures import exit_code, first_cause
+from embed_index.pipeline.ledger.runs import Outcome
+from embed_index.pipeline.secrecy.redaction import REDACTOR
+from embed_index.pipeline.stages.dead_letters import DeadLetterFile
+from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
+from embed_index.schemas.errors import EmbedIndexError
+from embed_index.schemas.summary import RunCounters, RunSummary
+
+
+class RecordedRun:
+    """A run that the history knows of, from its start to its outcome."""
+
+    def __init__(self, job: OpenJob, *, began: float) -> None:
+        """Write down that a run starts.
+
+        Args:
+            job: Whose run it is.
+            began: `time.monotonic()` when the command began.
+        """
+        settings, version = job.inputs.settings, job.target.name
+        self._history = job.ledger.runs
+        self._collection = settings.collection
+        self._version = version
+        self._began = began
+        origin = self._history.start(version)
+        self.id = origin.id
+        self.tally = RunTally()
+        self._letter_file = DeadLetterFile(
+            dead_letter_folder(settings, settings.collection), run=origin.name
+        )
+        self.dead_letters = DeadLetterBox(
+            self._letter_file,
+            ledger=job.ledger.dead_letters,
+            version=version,
+            run=self.id,
+            tally=self.tally,
+        )
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Do the run's work in this context; a failure ends the run, and is passed on."""
+        try:
+            with self._letter_file:
+                yield
+        except BaseException as error:
+            self._finish_early(first_cause(error))
+            raise
+
+    def save(self) -> None:
+        """Write the counts down, for whoever asks meanwhile and for a run that dies."""
+        self._history.update(self.id, counters=self.counters())
+
+    def finish(self, outcome: Outcome, *, code: int = 0, error: str = "") -> None:
+        """Write down how the run ended."""
+        self._history.finish(
+            self.id, outcome=outcome, exit_code=code, counters=self.counters(), error=error
+        )
+
+    def counters(self) -> RunCounters:
+        """Return the counts at this moment."""
+        return self.tally.counters(seconds=time.monotonic() - self._began)
+
+    def summary(self) -> RunSummary:
+        """Return what the run did."""
+        letters = self._letter_file.path
+        return RunSummary(
+            collection=self._collection,
+            version=self._version,
+            dead_letters_file=str(letters) if letters.exists() else None,
+            **asdict(self.counters()),
+        )
+
+    def _finish_early(self, cause: BaseException) -> None:
+        interrupted = isinstance(cause, KeyboardInterrupt)
+        try:
+            self.finish(
+                "interrupted" if interrupted else "failed",
+                code=exit_code(cause),
+                error=REDACTOR.scrub(str(cause)),
+            )
+        except EmbedIndexError as second:
+            # What ended the run is what people must read first; the history shows that it died.
+            cause.add_note(second.message)
