@@ -2,19 +2,18 @@
 
 import re
 from collections import Counter
+from fractions import Fraction
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from embed_index.schemas.columns import RESERVED_COLUMNS
+from embed_index.schemas.names import check_carried_names, check_collection_name
+from embed_index.schemas.server_flags import refused_flag
 
 T = TypeVar("T")
 
-_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_VERSION_SUFFIX = re.compile(r"_v[0-9]+$")
-_COUNT_OR_SHARE = re.compile(r"[0-9]+|[0-9]+(\.[0-9]+)?%")
-_OWN_SERVER_ARGUMENTS = ("--api-key", "--admin-api-key", "--host", "--port", "--model-path")
+_COUNT_OR_SHARE = re.compile(r"[0-9]{1,18}|[0-9]{1,3}(\.[0-9]{1,9})?%")
 
 
 def distinct(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -35,22 +34,14 @@ def gpu_numbers(gpus: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def carried_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse carried columns whose names the collection needs itself."""
-    reserved = sorted(RESERVED_COLUMNS.intersection(names))
-    if reserved:
-        raise ValueError(f"must not name {reserved[0]}, a field that every collection has")
+    """Refuse columns that a collection cannot carry under their names."""
+    check_carried_names(names)
     return distinct(names)
 
 
 def collection_name(name: str) -> str:
-    """Refuse what Milvus does not take as a name, and what looks like a version of another."""
-    if name and not _COLLECTION.fullmatch(name):
-        raise ValueError(
-            "must be letters, digits and underscores, at most 200, and not start with a digit"
-        )
-    if _VERSION_SUFFIX.search(name):
-        raise ValueError("must not end like a version; _v1, _v2, … are put behind the name")
-    return name
+    """Accept a collection's name, or none yet."""
+    return check_collection_name(name) if name else name
 
 
 def milvus_uri(uri: str) -> str:
@@ -78,12 +69,8 @@ def header_secret(secret: SecretStr | None) -> SecretStr | None:
 
 def server_arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse arguments that would show a key, open the server to the network or move it."""
-    for argument in arguments:
-        # argparse takes any unambiguous beginning of a name for the whole name.
-        name = argument.partition("=")[0]
-        for own in _OWN_SERVER_ARGUMENTS:
-            if len(name) > len("--x") and own.startswith(name):
-                raise ValueError(f"must not hold {own}, which embed-index sets itself")
+    for flag in filter(None, map(refused_flag, arguments)):
+        raise ValueError(f"must not hold {flag}, which embed-index sets itself")
     return arguments
 
 
@@ -92,7 +79,7 @@ def count_or_share(limit: object) -> str:
     text = "" if isinstance(limit, bool) else str(limit).strip()
     if not _COUNT_OR_SHARE.fullmatch(text):
         raise ValueError("must be a count such as 10 or a share such as 1%")
-    if text.endswith("%") and float(text[:-1]) / 100 > 1:
+    if text.endswith("%") and Fraction(text[:-1]) > 100:
         raise ValueError("must be at most 100%")
     return text
 

@@ -16,9 +16,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from embed_index.schemas import setting_checks as check
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.setting import Setting, setting_fields
 
-MAX_CONTEXT_TOKENS = 32_768
 MAX_SECONDS = 86_400
 
 

@@ -11,7 +11,6 @@ from embed_index.pipeline.model.files import (
 )
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
-from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.settings import JobSettings
 
@@ -61,7 +60,6 @@ def check_inputs(settings: JobSettings) -> JobInputs:
         overlap_tokens=settings.overlap_tokens,
         prompt=instruction_prompt(settings.document_instruction),
     )
-    allowed_dead_letters(settings.max_dead_letters, num_rows=0)
     source = ParquetSource(
         settings.input,
         id_column=settings.id_column,

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate
+from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import visible_gpus
@@ -21,8 +22,6 @@ from embed_index.schemas.settings import JobSettings
 
 _REQUESTS_ON_GPU = 24
 _REQUESTS_ON_CPU = 3
-_MIN_TOKENS_PER_SECOND_ON_CPU = 20.0
-"""A 0.6B model on a laptop."""
 _MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
 """A fortieth of what an H200 does with the 4B model at 32,768 tokens; GPUs differ."""
 
@@ -103,7 +102,7 @@ def choose_service(
 
 def min_tokens_per_second() -> float:
     """Return how slow a managed server may be before it is taken to hang."""
-    return _MIN_TOKENS_PER_SECOND_ON_GPU if visible_gpus() else _MIN_TOKENS_PER_SECOND_ON_CPU
+    return _MIN_TOKENS_PER_SECOND_ON_GPU if visible_gpus() else SLOWEST_TOKENS_PER_SECOND
 
 
 def requests_in_flight(settings: JobSettings) -> int:

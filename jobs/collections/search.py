@@ -11,8 +11,9 @@ from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_f
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, ContractError
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.records import TokenIds, Vectors
-from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+from embed_index.schemas.settings import JobSettings
 
 
 def search_collection(

@@ -14,9 +14,7 @@ from embed_index.jobs.cli.options import (
 from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.jobs.settings.show import render_config
-
-MAX_HITS = 16_384
-"""Milvus answers with no more."""
+from embed_index.schemas.limits import MAX_HITS
 
 
 @click.command(cls=SettingCommand)

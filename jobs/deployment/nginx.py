@@ -5,7 +5,8 @@ from pathlib import Path
 
 from embed_index.jobs.deployment.deployment import printable, served_port
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.settings import JobSettings
 
 _INPUTS_PER_REQUEST = 256
 _BYTES_PER_TOKEN = 8

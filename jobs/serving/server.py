@@ -22,7 +22,8 @@ from embed_index.pipeline.server.serving import Watchfulness, keep_serving
 from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
 from embed_index.pipeline.server.supervision import Tell
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.settings import JobSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEALTH_SECONDS = 5.0

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.schemas.columns import RESERVED_COLUMNS, CarriedColumn, CarriedType
+from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
 
 _TARGET_BATCH_BYTES = 8 << 20
@@ -38,7 +38,6 @@ class ParquetSource:
         self._id_column = id_column
         self._text_column = text_column
         self._carry = tuple(carry)
-        _check_carried_names(self._carry)
         self.files = _find_files(inputs)
         self._names = _shorten(self.files)
         self.num_rows = 0
@@ -136,22 +135,6 @@ class ParquetSource:
                     f" but {there.type} in {self.files[0]}",
                     remedy="Write the files with one type for the column, or do not carry it.",
                 )
-
-
-def _check_carried_names(carry: Sequence[str]) -> None:
-    for name in carry:
-        if name in RESERVED_COLUMNS:
-            raise ConfigurationError(
-                f"carry: every collection has a field {name!r} of its own",
-                remedy="Rename the column in the Parquet files, or do not carry it.",
-            )
-        if not (name.isascii() and name.isidentifier() and len(name) <= 255):
-            raise ConfigurationError(
-                f"carry: {name!r} is no name that Milvus takes",
-                remedy="Use letters, digits and underscores, not beginning with a digit.",
-            )
-    if len(set(carry)) != len(carry):
-        raise ConfigurationError("carry: a column is named twice", remedy="Name it once.")
 
 
 def _find_files(inputs: Sequence[str]) -> tuple[Path, ...]:

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class Backoff:
     """Capped exponential backoff; the caller draws the actual delay below the ceiling."""
 
     max_attempts: int = 10

@@ -28,7 +28,7 @@ from typing import NoReturn, Self
 import httpx
 import numpy as np
 
-from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.wire import (
@@ -42,7 +42,10 @@ from embed_index.pipeline.embedding.wire import (
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 
-_DEFAULT_RETRY = RetryPolicy()
+SLOWEST_TOKENS_PER_SECOND = 20.0
+"""A 0.6B model on a laptop."""
+
+_DEFAULT_RETRY = Backoff()
 _FULL_DIALECT = ServerDialect()
 _MAX_BAD_REPLIES = 3
 _REFUSED = frozenset({400, 413, 422})
@@ -80,8 +83,8 @@ class ClientLimits:
     """Per input; SGLang hangs on an input longer than its pool."""
     answer_seconds: float = 60.0
     """For an empty server; the tokens in flight come on top."""
-    min_tokens_per_second: float = 20.0
-    """Slowest server to wait for: a 0.6B model on a laptop."""
+    min_tokens_per_second: float = SLOWEST_TOKENS_PER_SECOND
+    """Slowest server to wait for."""
 
 
 class EmbeddingClient:
@@ -92,7 +95,7 @@ class EmbeddingClient:
         endpoint: EmbeddingEndpoint,
         *,
         limits: ClientLimits,
-        retry: RetryPolicy = _DEFAULT_RETRY,
+        retry: Backoff = _DEFAULT_RETRY,
         dialect: ServerDialect = _FULL_DIALECT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -260,7 +263,7 @@ class _Failures:
     """The failures of one request: waits before the next attempt, or gives up."""
 
     def __init__(
-        self, url: str, *, policy: RetryPolicy, sleep: Callable[[float], Awaitable[None]]
+        self, url: str, *, policy: Backoff, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self._url = url
         self._policy = policy

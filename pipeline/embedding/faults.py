@@ -13,6 +13,7 @@ import orjson
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.wire import MalformedReplyError, reply_width
+from embed_index.pipeline.secrecy.redaction import mask
 from embed_index.schemas.errors import ServerError
 
 EMBEDDINGS_ROUTE = "/v1/embeddings"
@@ -128,7 +129,7 @@ def _reason(response: httpx.Response, *, key: str) -> str:
     if not isinstance(said, str):
         return ""
     # Cut afterwards: of a key that is cut nothing would be recognised.
-    words = " ".join(said.split()).replace(key, "<redacted>")[:_MAX_REASON_CHARS].rstrip(".")
+    words = mask(" ".join(said.split()), key)[:_MAX_REASON_CHARS].rstrip(".")
     return f": {words}" if words else ""
 
 

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import orjson
 
-from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.description import (
     ServerDescription,
     describe_server,
@@ -52,7 +52,7 @@ _PROBE = (np.zeros(1, dtype=np.int32),)
 """A single token 0, which every vocabulary has."""
 _PROBE_TEXT = "a"
 _ANSWER_SECONDS = 60.0
-_PATIENCE = RetryPolicy(max_attempts=6, max_ceiling_seconds=15.0, deadline_seconds=60.0)
+_PATIENCE = Backoff(max_attempts=6, max_ceiling_seconds=15.0, deadline_seconds=60.0)
 """With a busy server, or a proxy that limits how often it may be asked."""
 _CONTEXT_MARGIN_TOKENS = 8
 _MAX_NAMES = 4

@@ -3,14 +3,14 @@
 import re
 
 from embed_index.pipeline.milvus.address import parse_address
-from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.host_check import HostCheck
 
 _OLDEST = (2, 3)
 _CONNECT_SECONDS = 5.0
 _CALL_SECONDS = 10.0
-_IMPATIENT = RetryPolicy(retry_seconds=0.0, doubt_seconds=0.0)
+_IMPATIENT = OutagePolicy(retry_seconds=0.0, doubt_seconds=0.0)
 
 
 def check_milvus(uri: str, *, token: str, database: str) -> HostCheck:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embed_index.schemas.errors import ConfigurationError, StoreError
+from embed_index.schemas.setting_checks import milvus_uri
 
 _DEFAULT_PORT = 19530
 _PROBE_SECONDS = 3.0
@@ -29,31 +30,26 @@ def parse_address(uri: str) -> MilvusAddress:
 
     Raises:
         ConfigurationError: Neither a path that ends in `.db` nor `http(s)://host:port`, or the
-            URI holds credentials; the message does not repeat those.
+            URI holds credentials; the message repeats nothing of it.
     """
-    if uri.endswith(".db") and "://" not in uri:
-        return MilvusAddress(uri=uri, embedded_path=Path(uri).absolute())
-    if "@" in uri:
-        raise ConfigurationError(
-            "the Milvus URI holds a user or password",
-            remedy="Give `http(s)://host:port` alone and put `user:password` in MILVUS_TOKEN.",
-        )
     try:
-        parts = urlsplit(uri)
-        port = parts.port
+        uri = milvus_uri(uri)
     except ValueError as error:
-        raise ConfigurationError(f"{uri!r} is not a Milvus URI: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"{uri!r} is not a Milvus URI",
-            remedy="Give a path ending in `.db` for Milvus Lite, or `http(s)://host:port`.",
-        )
+            f"the Milvus URI {error}",
+            remedy="Give a path ending in `.db` for Milvus Lite, or `http(s)://host:port`, and put"
+            " `user:password` in MILVUS_TOKEN.",
+        ) from error
+    if "://" not in uri:
+        return MilvusAddress(uri=uri, embedded_path=Path(uri).absolute())
+    parts = urlsplit(uri)
+    assert parts.hostname
     secure = parts.scheme == "https"
     return MilvusAddress(
         uri=uri,
         embedded_path=None,
         host=parts.hostname,
-        port=port or (443 if secure else _DEFAULT_PORT),
+        port=parts.port or (443 if secure else _DEFAULT_PORT),
         secure=secure,
     )
 

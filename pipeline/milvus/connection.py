@@ -12,7 +12,7 @@ import grpc
 from embed_index.pipeline.milvus.address import MilvusAddress, explain_unreachable
 from embed_index.pipeline.milvus.lite import LiteServer
 from embed_index.pipeline.milvus.retry import (
-    RetryPolicy,
+    OutagePolicy,
     Verdict,
     call_patiently,
     explain,
@@ -48,7 +48,7 @@ class MilvusConnection:
         token: str,
         database: str,
         ca_file: Path | None,
-        policy: RetryPolicy,
+        policy: OutagePolicy,
         connect_seconds: float,
         call_seconds: float,
     ) -> None:
@@ -93,7 +93,7 @@ class MilvusConnection:
         *,
         doing: str,
         load: Callable[[MilvusClient], None] | None = None,
-        policy: RetryPolicy | None = None,
+        policy: OutagePolicy | None = None,
     ) -> T:
         """Run one idempotent request, patiently.
 
@@ -172,7 +172,7 @@ class MilvusConnection:
 
         return call_patiently(
             attempt,
-            policy=RetryPolicy(retry_seconds=connect_seconds, doubt_seconds=0.0),
+            policy=OutagePolicy(retry_seconds=connect_seconds, doubt_seconds=0.0),
             stopped=self._stopped,
             judge_error=lambda error: judge(error, embedded=self.embedded),
             explain_error=self._explain_first,

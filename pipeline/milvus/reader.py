@@ -13,7 +13,7 @@ from embed_index.pipeline.milvus.filters import (
     cut_key_space,
     in_slices,
 )
-from embed_index.pipeline.milvus.retry import RequestTooLargeError, RetryPolicy, explain_too_large
+from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
 from embed_index.pipeline.milvus.rows import (
     KEY_FIELDS,
     POSITION_FIELDS,
@@ -25,14 +25,12 @@ from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import ChunkKey, SearchHit, StoredChunk
 from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of, load_collection
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.records import Vectors
 
 T = TypeVar("T")
 Consistency: TypeAlias = Literal["Strong", "Bounded"]
 
-MAX_SEARCH_LIMIT = 16_384
-
-_MAX_ROWS_PER_QUERY = 16_384
 _PAGE_BYTES = 4 * 1024 * 1024
 _EMBEDDED_FACTOR = 4
 """Milvus Lite takes larger queries, and looks at every row for each."""
@@ -53,14 +51,14 @@ class CollectionReader:
         connection: MilvusConnection,
         versions: CollectionVersions,
         *,
-        retry: RetryPolicy,
+        retry: OutagePolicy,
     ) -> None:
         self._connection = connection
         self._versions = versions
         self._retry = retry
         factor = _EMBEDDED_FACTOR if connection.embedded else 1
         self._page_bytes = _PAGE_BYTES * factor
-        self._max_rows_per_query = _MAX_ROWS_PER_QUERY * factor
+        self._max_rows_per_query = MAX_HITS * factor
 
     def fetch_chunks(
         self,
@@ -126,7 +124,7 @@ class CollectionReader:
         Args:
             collection: A version, or an alias, which is resolved for this one search.
             vector: Unit vector of shape (dimension,).
-            limit: At most `MAX_SEARCH_LIMIT`.
+            limit: At most `MAX_HITS`.
             where: Milvus filter expression over the fields, such as `product == "lamp"`.
             consistency: `Strong` sees every acknowledged write, and waits for it.
 
@@ -134,8 +132,8 @@ class CollectionReader:
             ConfigurationError: The collection does not exist, or the limit is out of range.
             StoreError: Milvus stays away, or refuses the filter.
         """
-        if not 1 <= limit <= MAX_SEARCH_LIMIT:
-            raise ConfigurationError(f"a search returns 1 to {MAX_SEARCH_LIMIT} hits, not {limit}")
+        if not 1 <= limit <= MAX_HITS:
+            raise ConfigurationError(f"a search returns 1 to {MAX_HITS} hits, not {limit}")
         version = collection
         if alias_of(collection) is None:
             version = self._versions.live(collection) or collection
@@ -170,7 +168,7 @@ class CollectionReader:
 
         policy = self._retry
         if where:
-            policy = RetryPolicy(
+            policy = OutagePolicy(
                 retry_seconds=policy.retry_seconds,
                 doubt_seconds=min(policy.doubt_seconds, _FILTER_DOUBT_SECONDS),
             )
@@ -277,7 +275,7 @@ class CollectionReader:
         action: Callable[[MilvusClient], T],
         *,
         doing: str,
-        policy: RetryPolicy | None = None,
+        policy: OutagePolicy | None = None,
     ) -> T:
         return self._connection.call(
             action,

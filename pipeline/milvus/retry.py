@@ -16,6 +16,7 @@ from typing import TypeVar
 import grpc
 
 from embed_index.pipeline.milvus.sdk import MilvusException
+from embed_index.pipeline.secrecy.redaction import mask
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class OutagePolicy:
     """How patient the store is."""
 
     retry_seconds: float = 120.0
@@ -189,8 +190,10 @@ def explain(error: Exception, *, subject: str, secret: str) -> EmbedIndexError:
     # What pymilvus itself refuses it quotes, and that may be a document's text.
     by_client = code == _CLIENT_OR_NOT_READY and type(error) is not MilvusException
     detail = type(error).__name__ if by_client else getattr(error, "message", "")
+    # A token may be `user:password`; the password alone is a secret, too.
+    words = mask(str(detail), secret, secret.partition(":")[2])[:_MESSAGE_LENGTH]
     return StoreError(
-        f"{subject}: Milvus refuses (code {code}): {_scrub(str(detail), secret)[:_MESSAGE_LENGTH]}",
+        f"{subject}: Milvus refuses (code {code}): {words}",
         remedy="The server's log says more; the run can be resumed.",
     )
 
@@ -203,17 +206,10 @@ def explain_too_large(doing: str) -> StoreError:
     )
 
 
-def _scrub(text: str, secret: str) -> str:
-    for part in (secret, secret.partition(":")[2]):
-        if part:
-            text = text.replace(part, "***")
-    return text
+class Outage:
+    """The failures of one call so far: decides whether it is tried again."""
 
-
-class Patience:
-    """Decides, failure by failure, whether one call is tried again."""
-
-    def __init__(self, policy: RetryPolicy, *, stopped: threading.Event) -> None:
+    def __init__(self, policy: OutagePolicy, *, stopped: threading.Event) -> None:
         self._policy = policy
         self._stopped = stopped
         self._first_failure: float | None = None
@@ -236,7 +232,7 @@ class Patience:
 def call_patiently(
     action: Callable[[], T],
     *,
-    policy: RetryPolicy,
+    policy: OutagePolicy,
     stopped: threading.Event,
     judge_error: Callable[[Exception], Verdict],
     explain_error: Callable[[Exception], EmbedIndexError],
@@ -256,7 +252,7 @@ def call_patiently(
         RequestTooLargeError: The request must be split.
         EmbedIndexError: What `explain_error` made of the last failure.
     """
-    patience = Patience(policy, stopped=stopped)
+    outage = Outage(policy, stopped=stopped)
     verdict: Verdict | None = None
     while True:
         try:
@@ -267,5 +263,5 @@ def call_patiently(
             verdict = judge_error(error)
             if verdict is Verdict.SPLIT:
                 raise RequestTooLargeError from error
-            if verdict is Verdict.FATAL or not patience.wait(verdict):
+            if verdict is Verdict.FATAL or not outage.wait(verdict):
                 raise explain_error(error) from error

@@ -12,7 +12,7 @@ from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
 from embed_index.pipeline.milvus.reader import CollectionReader
-from embed_index.pipeline.milvus.retry import RequestTooLargeError, RetryPolicy, explain_too_large
+from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
 from embed_index.pipeline.milvus.rows import (
     Row,
     build_rows,
@@ -26,7 +26,7 @@ from embed_index.schemas.records import EmbeddedBatch
 
 T = TypeVar("T")
 
-DEFAULT_RETRY = RetryPolicy()
+DEFAULT_RETRY = OutagePolicy()
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Milvus takes 64 MiB and is fastest, also for others, at 2 to 8."""
 
@@ -49,7 +49,7 @@ class MilvusStore:
         self,
         connection: MilvusConnection,
         *,
-        retry: RetryPolicy,
+        retry: OutagePolicy,
         max_request_bytes: int,
     ) -> None:
         self._connection = connection
@@ -175,7 +175,7 @@ def open_store(
     token: str = "",
     database: str = "",
     ca_file: Path | None = None,
-    retry: RetryPolicy = DEFAULT_RETRY,
+    retry: OutagePolicy = DEFAULT_RETRY,
     connect_seconds: float = 15.0,
     call_seconds: float | None = None,
     max_request_bytes: int = MAX_REQUEST_BYTES,

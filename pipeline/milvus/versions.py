@@ -26,9 +26,8 @@ from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.names import check_collection_name
 
-_MAX_NAME_LENGTH = 240
-_ALIAS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VERSION_NAME = re.compile(r"(?P<alias>[A-Za-z_][A-Za-z0-9_]*)_v(?P<number>[1-9][0-9]*)", re.ASCII)
 _METADATA_SECONDS = 20.0
 _LOAD_SECONDS = 600.0
@@ -90,17 +89,13 @@ class CollectionVersions:
         Raises:
             ConfigurationError: It breaks Milvus' rules, or a plain collection bears it.
         """
-        if not _ALIAS_NAME.fullmatch(alias) or len(alias) > _MAX_NAME_LENGTH:
+        try:
+            check_collection_name(alias)
+        except ValueError as error:
             raise ConfigurationError(
-                f"{alias!r} cannot be a collection's name",
-                remedy="Use letters, digits and underscores, not a digit first, at most "
-                f"{_MAX_NAME_LENGTH} characters.",
-            )
-        if _VERSION_NAME.fullmatch(alias):
-            raise ConfigurationError(
-                f"{alias!r} looks like a version of {alias_of(alias)!r}",
-                remedy="Leave out `_v` and the number at the end.",
-            )
+                f"{alias!r} cannot be a collection's name: it {error}",
+                remedy="Choose another name with --collection.",
+            ) from error
         if self.live(alias) is None and self.exists(alias):
             raise ConfigurationError(
                 f"{alias!r} is a plain collection; embed-index keeps versions behind an alias",

@@ -2,7 +2,8 @@
 
 import re
 
-REDACTED = b"<redacted>"
+MASK = "***"
+"""Stands wherever a secret stood."""
 
 
 def spellings(secret: str) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ class KeyRedactor:
         *clean, rest = self._pattern.split(self._held + piece)
         num_held = self._num_begun(rest)
         self._held = rest[len(rest) - num_held :]
-        return REDACTED.join([*clean, rest[: len(rest) - num_held]])
+        return MASK.encode().join([*clean, rest[: len(rest) - num_held]])
 
     def flush(self) -> bytes:
         """Return the held bytes at the end of the stream; they are no whole key."""
@@ -47,7 +48,14 @@ _USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s'\",}]+")
 _MIN_SECRET_LENGTH = 4
 
-MASK = "***"
+
+def mask(text: str, *secrets: str) -> str:
+    """Return the text without the secrets, also where they are written escaped."""
+    spelled = {spelling for secret in secrets if secret for spelling in spellings(secret)}
+    # A secret may contain another one, so the longest goes first.
+    for spelling in sorted(spelled, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
+    return text
 
 
 class Redactor:
@@ -60,14 +68,12 @@ class Redactor:
         """Never let these be printed; shorter than four characters is no secret."""
         for secret in secrets:
             if len(secret) >= _MIN_SECRET_LENGTH:
-                self._secrets.update(spellings(secret))
+                self._secrets.add(secret)
 
     def scrub(self, text: str) -> str:
         """Return the text with secrets, bearer tokens and credentials in URLs masked."""
-        # A secret may contain another one, so the longest goes first.
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return _BEARER.sub(rf"\g<1>{MASK}", mask_userinfo(text))
+        masked = mask_userinfo(mask(text, *self._secrets))
+        return _BEARER.sub(rf"\g<1>{MASK}", masked)
 
 
 def mask_userinfo(text: str) -> str:

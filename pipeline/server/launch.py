@@ -1,27 +1,16 @@
 """How SGLang is launched for embedding: its flags and its environment. No I/O, no SGLang."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.server_flags import refused_flag
 
 Device: TypeAlias = Literal["cuda", "cpu"]
 
 CPU_PLATFORM = "embed_index_cpu"
 """Entry point of `cpu_platform`, as the project declares it."""
-
-REFUSED_FLAGS = (
-    "--api-key",
-    "--admin-api-key",
-    "--config",
-    "--crash-dump-folder",
-    "--grpc-port",
-    "--host",
-    "--port",
-    "--ssl-keyfile-password",
-)
-"""Flags that would put a secret on the command line or on disk, or open another door."""
 
 _CONTEXT_MARGIN_TOKENS = 8
 """SGLang refuses an input that is as long as its context; exactly 32,768 tokens must pass."""
@@ -82,9 +71,13 @@ def sglang_flags(profile: ServerProfile, *, port: int) -> list[str]:
     """Return SGLang's command line for a profile.
 
     Raises:
-        ConfigurationError: An extra flag is one of `REFUSED_FLAGS`.
+        ConfigurationError: An extra flag is one of `REFUSED_FLAGS`; its value is not repeated.
     """
-    check_extra_flags(profile.extra_flags)
+    for flag in filter(None, map(refused_flag, profile.extra_flags)):
+        raise ConfigurationError(
+            f"The server flag {flag} is not allowed.",
+            remedy="Key, address, port and folders of the server have settings of their own.",
+        )
     flags = ["--model-path", profile.model, "--device", profile.device, "--is-embedding"]
     if profile.revision is not None:
         flags += ["--revision", profile.revision]
@@ -100,23 +93,6 @@ def sglang_flags(profile: ServerProfile, *, port: int) -> list[str]:
     flags += ["--mem-fraction-static", str(_MEMORY_SHARE)]
     flags += _cuda_flags(profile) if profile.device == "cuda" else _cpu_flags(profile)
     return flags + list(profile.extra_flags)
-
-
-def check_extra_flags(flags: Iterable[str]) -> None:
-    """Refuse flags that the product sets itself.
-
-    SGLang accepts unambiguous beginnings of a flag, so those count as well.
-
-    Raises:
-        ConfigurationError: A flag is one of `REFUSED_FLAGS`; its value is not repeated.
-    """
-    for flag in flags:
-        name = flag.partition("=")[0]
-        if len(name) > len("--") and any(refused.startswith(name) for refused in REFUSED_FLAGS):
-            raise ConfigurationError(
-                f"The server flag {name} is not allowed.",
-                remedy="Key, address, port and folders of the server have settings of their own.",
-            )
 
 
 def child_environment(

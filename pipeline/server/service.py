@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding.backoff import RetryPolicy
-from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
+from embed_index.pipeline.embedding.backoff import Backoff
+from embed_index.pipeline.embedding.client import (
+    SLOWEST_TOKENS_PER_SECOND,
+    ClientLimits,
+    EmbeddingClient,
+)
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
@@ -32,7 +36,7 @@ class EmbeddingRequest:
     max_tokens: int
     answer_seconds: float
     """For one request on an otherwise idle server."""
-    min_tokens_per_second: float = 20.0
+    min_tokens_per_second: float = SLOWEST_TOKENS_PER_SECOND
     """Slowest server to wait for; a request may take as much longer as its tokens need."""
     prove: Prove = _no_proof
     """Called with every server before its use, restarted ones included; raises to refuse it."""
@@ -135,7 +139,7 @@ def _client(
             answer_seconds=request.answer_seconds,
             min_tokens_per_second=request.min_tokens_per_second,
         ),
-        retry=RetryPolicy(deadline_seconds=request.away_seconds),
+        retry=Backoff(deadline_seconds=request.away_seconds),
         dialect=access.dialect,
     )
 

@@ -14,7 +14,8 @@ from embed_index.jobs.adapters.servers import server_profile
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.server.process import ManagedServer
-from embed_index.schemas.settings import MAX_CONTEXT_TOKENS, JobSettings
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.settings import JobSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

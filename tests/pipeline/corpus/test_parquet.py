@@ -163,8 +163,6 @@ def test_a_carried_value_that_milvus_refuses_is_a_dead_letter(
         ({"id": [1.5], "text": ["t"]}, (), "id_column: 'id' .* is double"),
         ({"id": ["a"], "text": [7]}, (), "text_column: 'text' .* is int64"),
         ({"id": ["a"], "text": ["t"], "tags": [["x"]]}, ("tags",), "cannot carry"),
-        ({"id": ["a"], "text": ["t"]}, ("doc_id",), "field 'doc_id' of its own"),
-        ({"id": ["a"], "text": ["t"], "a-b": [1]}, ("a-b",), "no name that Milvus takes"),
     ],
 )
 def test_a_corpus_that_does_not_fit_is_refused_by_name(

@@ -29,7 +29,7 @@ from misbehaving_server import (
 )
 from pydantic import SecretStr
 
-from embed_index.pipeline.embedding.backoff import RetryPolicy, retry_after_seconds
+from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.client import (
     ClientLimits,
     EmbeddingClient,
@@ -40,7 +40,7 @@ from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 
-RETRY = RetryPolicy(
+RETRY = Backoff(
     max_attempts=4, first_ceiling_seconds=1.0, max_ceiling_seconds=2.0, deadline_seconds=100.0
 )
 FULL = ServerDialect()
@@ -273,7 +273,7 @@ async def test_a_server_that_is_not_there_is_a_server_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     endpoint = EmbeddingEndpoint.from_settings(url, key=SecretStr(KEY), model="m")
-    brief = RetryPolicy(max_attempts=1, first_ceiling_seconds=0.05, deadline_seconds=0.3)
+    brief = Backoff(max_attempts=1, first_ceiling_seconds=0.05, deadline_seconds=0.3)
     async with EmbeddingClient(endpoint, limits=LIMITS, retry=brief) as client:
         with pytest.raises(ServerError, match=r"failed \d+ times in .*no connection"):
             await client.embed([ids(1)], dimension=WIDTH)

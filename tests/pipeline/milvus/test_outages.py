@@ -13,7 +13,7 @@ from milvus_fixtures import make_batch, make_contract
 from milvus_server import MilvusServer
 
 from embed_index.pipeline.milvus.address import parse_address
-from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
 
@@ -77,7 +77,7 @@ def test_a_frozen_server_is_waited_for(milvus_server: MilvusServer, alias: str) 
 def test_an_outage_beyond_patience_is_a_resumable_error(
     milvus_server: MilvusServer, alias: str
 ) -> None:
-    impatient = RetryPolicy(retry_seconds=1.0)
+    impatient = OutagePolicy(retry_seconds=1.0)
     with open_store(
         milvus_server.uri, retry=impatient, call_seconds=0.5, connect_seconds=60.0
     ) as store:
@@ -191,14 +191,14 @@ def test_an_unknown_host_is_named() -> None:
     ],
 )
 def test_credentials_in_the_uri_are_refused_and_not_repeated(uri: str) -> None:
-    with pytest.raises(ConfigurationError, match="holds a user or password") as caught:
+    with pytest.raises(ConfigurationError, match="must not hold a user name or password") as caught:
         parse_address(uri)
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["", "milvus", "ftp://host:1", "http://", "http://host:99999"])
 def test_what_is_no_uri_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not a Milvus URI"):
+    with pytest.raises(ConfigurationError, match="the Milvus URI must be"):
         parse_address(uri)
 
 

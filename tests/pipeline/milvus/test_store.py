@@ -10,7 +10,7 @@ import pytest
 from milvus_fixtures import DIMENSION, make_batch, make_contract, unit_vectors
 from pymilvus import DataType, MilvusClient
 
-from embed_index.pipeline.milvus.retry import RetryPolicy
+from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.schema import build_schema
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.columns import CarriedColumn
@@ -25,7 +25,7 @@ CARRIED = (
     CarriedColumn(name="open", type="boolean"),
 )
 VALUES = ("lamp «é»", -(2**62), 0.1, True)
-IMPATIENT = RetryPolicy(retry_seconds=0.5, doubt_seconds=0.5)
+IMPATIENT = OutagePolicy(retry_seconds=0.5, doubt_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def test_a_plain_collection_is_neither_taken_over_nor_read(
 
 @pytest.mark.parametrize("name", ["", "1st", "with-dash", "naïve", "x" * 241, "docs_v3", "a b"])
 def test_names_that_milvus_cannot_have_are_refused(store: MilvusStore, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot be a collection's name|looks like"):
+    with pytest.raises(ConfigurationError, match="cannot be a collection's name"):
         store.versions.check_alias(name)
 
 

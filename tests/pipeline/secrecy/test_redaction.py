@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embed_index.pipeline.secrecy.redaction import REDACTED, KeyRedactor
+from embed_index.pipeline.secrecy.redaction import MASK, KeyRedactor
 
 LETTERS = st.sampled_from([b"a", b"b", b"<", b"\n"])
 TEXTS = st.lists(LETTERS, max_size=40).map(b"".join)
@@ -17,7 +17,7 @@ def test_the_key_is_replaced_however_the_stream_is_cut(key: bytes, pieces: list[
 
     shown = b"".join(redactor.feed(piece) for piece in pieces) + redactor.flush()
 
-    assert shown == b"".join(pieces).replace(key, REDACTED)
+    assert shown == b"".join(pieces).replace(key, MASK.encode())
 
 
 @pytest.mark.parametrize("key", [r"a\b", "it's", '"it\'s"', "\\", 'a"'])
@@ -29,7 +29,7 @@ def test_a_key_is_also_replaced_where_its_quotes_are_escaped(key: str, size: int
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     shown = b"".join(redactor.feed(piece) for piece in pieces) + redactor.flush()
 
-    assert shown.count(REDACTED) >= 3
+    assert shown.count(MASK.encode()) >= 3
     assert shown.endswith(b" end")
     assert not [form for form in (key, repr(key), json.dumps(key)) if form.encode() in shown]
 

@@ -1,0 +1,6 @@
+"""Bounds that outside systems set, and that more than one part of ours must keep."""
+
+MAX_CONTEXT_TOKENS = 32_768
+"""Of one input, instruction and end token included: what Qwen3-Embedding was trained on."""
+MAX_HITS = 16_384
+"""Rows that one search or query of Milvus returns."""
