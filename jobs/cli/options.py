@@ -30,6 +30,10 @@ class SettingOption(click.Option):
         self.section = section
 
 
+class SettingArgument(click.Argument):
+    """An argument that is a setting."""
+
+
 class SettingCommand(click.Command):
     """A command whose help groups the options as the job file does."""
 
@@ -98,6 +102,11 @@ def version_options(command: Decorated) -> Decorated:
 def ledger_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection's ledger is found."""
     return _add(command, ("state_dir",))
+
+
+def collection_argument(command: Decorated) -> Decorated:
+    """Add the collection as an argument, for the commands that work on a job's."""
+    return click.argument("collection", cls=SettingArgument)(command)
 
 
 def job_file_option(command: Decorated) -> Decorated:

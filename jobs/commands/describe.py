@@ -1,30 +1,24 @@
 """`embed-index describe`: how a collection was made and what it holds."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
 from embed_index.jobs.cli.options import (
     SettingCommand,
     job_file_option,
-    show_config_option,
     store_options,
 )
 from embed_index.jobs.collections.text import description_as_json, description_as_text
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
 @click.argument("collection")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @job_file_option
-@show_config_option
+@with_settings()
 @store_options
-def describe(
-    *, collection: str, as_json: bool, job_file: Path | None, show_config: bool, **flags: Any
-) -> None:
+def describe(*, settings: JobSettings, collection: str, as_json: bool) -> None:
     """Show how a collection was made and what it holds.
 
     Its contract (model, dimension, prompts, chunking), the versions behind its name, and counts.
@@ -33,12 +27,7 @@ def describe(
     embed-index describe articles
     embed-index describe articles --json --milvus-uri http://milvus:19530
     """  # noqa: D301 - Click wants the character
-    loaded = load_settings(job_file=job_file, flags=flags)
-    if show_config:
-        click.echo(render_config(loaded))
-        return
-
     from embed_index.jobs.collections.description import describe_collection
 
-    description = describe_collection(loaded.settings, collection=collection)
+    description = describe_collection(settings, collection=collection)
     click.echo(description_as_json(description) if as_json else description_as_text(description))

@@ -1,8 +1,5 @@
 """`embed-index keys verify`: what a running server answers without its key."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
 from embed_index.jobs.cli.options import (
@@ -10,27 +7,19 @@ from embed_index.jobs.cli.options import (
     job_file_option,
     key_file_option,
     server_options,
-    show_config_option,
 )
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.errors import ServerError
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a server.")
 @key_file_option
 @job_file_option
-@show_config_option
+@with_settings(required=("server_url", "server_key"))
 @server_options
-def verify(
-    *,
-    as_json: bool,
-    key_file: Path | None,
-    job_file: Path | None,
-    show_config: bool,
-    **flags: Any,
-) -> None:
+def verify(*, settings: JobSettings, as_json: bool) -> None:
     """Try every route of a running server without the key.
 
     The server must embed with the right key, and refuse its embeddings without a key and with a
@@ -42,15 +31,9 @@ def verify(
     embed-index keys verify --server-url http://127.0.0.1:30000 --key-file key
     embed-index keys verify --server-url https://gpu-host:8443 --json
     """  # noqa: D301 - Click wants the character
-    required = () if show_config else ("server_url", "server_key")
-    loaded = load_settings(job_file=job_file, flags=flags, required=required, key_file=key_file)
-    if show_config:
-        click.echo(render_config(loaded))
-        return
-
     from embed_index.jobs.serving.access import audit_servers, audits_as_json, audits_as_text
 
-    audits = audit_servers(loaded.settings)
+    audits = audit_servers(settings)
     click.echo((audits_as_json if as_json else audits_as_text)(audits))
     unexpected = sum(len(audit.unexpected) for audit in audits)
     if unexpected:

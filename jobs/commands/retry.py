@@ -1,36 +1,27 @@
 """`embed-index retry`: dead letters again."""
 
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
 from embed_index.jobs.cli.options import (
     SettingCommand,
+    collection_argument,
     corpus_options,
     job_file_option,
-    show_config_option,
 )
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.errors import DeadLetterLimitError
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
-@click.argument("collection")
+@collection_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @job_file_option
-@show_config_option
+@with_settings(required=("input",))
 @corpus_options
-def retry(
-    *,
-    collection: str,
-    as_json: bool,
-    job_file: Path | None,
-    show_config: bool,
-    **flags: Any,
-) -> None:
+def retry(*, settings: JobSettings, as_json: bool) -> None:
     """Embed the open dead letters that can be embedded now.
 
     Their rows are read again, and nothing else is touched. A letter is closed when its document is
@@ -41,25 +32,17 @@ def retry(
     embed-index retry articles --job nightly.toml
     embed-index retry articles --job nightly.toml --json
     """  # noqa: D301 - Click wants the character
-    required = () if show_config else ("input",)
-    loaded = load_settings(
-        job_file=job_file, flags={**flags, "collection": collection}, required=required
-    )
-    if show_config:
-        click.echo(render_config(loaded))
-        return
-
     from embed_index.jobs.cli.progress import open_reporter
     from embed_index.jobs.runs.retry import retry_dead_letters
     from embed_index.jobs.runs.retry_text import retried_as_json, retried_as_text
 
-    with open_reporter(loaded.settings, stdout=sys.stderr) as reporter:
-        retried = retry_dead_letters(loaded.settings, reporter=reporter)
+    with open_reporter(settings, stdout=sys.stderr) as reporter:
+        retried = retry_dead_letters(settings, reporter=reporter)
     click.echo(retried_as_json(retried) if as_json else retried_as_text(retried))
     num_remaining = len(retried.remaining)
     if num_remaining > retried.num_allowed:
         raise DeadLetterLimitError(
-            f"{collection}: {num_remaining:,} dead letters remain, and"
+            f"{settings.collection}: {num_remaining:,} dead letters remain, and"
             f" {retried.num_allowed:,} are allowed",
             remedy="Mend the rows that they name, or raise --max-dead-letters.",
         )

@@ -1,25 +1,24 @@
 """`embed-index run`: the job."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from embed_index.jobs.cli.failures import Invocation
-from embed_index.jobs.cli.options import SettingCommand, job_options, show_config_option
+from embed_index.jobs.cli.options import SettingCommand, job_options
 from embed_index.jobs.cli.progress import open_reporter
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
 @click.argument(
     "job_file", type=click.Path(path_type=Path), metavar="[JOB.toml]", required=False, default=None
 )
-@show_config_option
+@with_settings(required=("input", "collection"))
 @job_options
 @click.pass_context
-def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **flags: Any) -> None:
+def run(ctx: click.Context, /, *, settings: JobSettings) -> None:
     """Embed a corpus and bring a collection in step with it.
 
     Every setting stands in a job file or is a flag; flags win over the environment, .env and
@@ -32,17 +31,12 @@ def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **fl
     embed-index run --input 'corpus/*.parquet' --collection articles --carry product,severity
     embed-index run nightly.toml --show-config
     """  # noqa: D301 - Click wants the character
-    required = () if show_config else ("input", "collection")
-    loaded = load_settings(job_file=job_file, flags=flags, required=required)
-    if show_config:
-        click.echo(render_config(loaded))
-        return
     invocation = ctx.ensure_object(Invocation)
-    invocation.log_json = loaded.settings.log_format == "json"
-    invocation.collection = loaded.settings.collection
+    invocation.log_json = settings.log_format == "json"
+    invocation.collection = settings.collection
 
     from embed_index.jobs.runs.index import run_index_job
     from embed_index.jobs.runs.metrics import leaving_metrics
 
-    with leaving_metrics(loaded.settings), open_reporter(loaded.settings) as reporter:
-        run_index_job(loaded.settings, reporter=reporter)
+    with leaving_metrics(settings), open_reporter(settings) as reporter:
+        run_index_job(settings, reporter=reporter)

@@ -1,20 +1,16 @@
 """`embed-index search`: the chunks nearest to a text."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
 from embed_index.jobs.cli.options import (
     SettingCommand,
     job_file_option,
     search_options,
-    show_config_option,
 )
 from embed_index.jobs.collections.text import hits_as_json, hits_as_text
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.limits import MAX_HITS
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
@@ -32,18 +28,16 @@ from embed_index.schemas.limits import MAX_HITS
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with the whole texts.")
 @job_file_option
-@show_config_option
+@with_settings()
 @search_options
 def search(
     *,
+    settings: JobSettings,
     collection: str,
     text: str,
     limit: int,
     expression: str,
     as_json: bool,
-    job_file: Path | None,
-    show_config: bool,
-    **flags: Any,
 ) -> None:
     """Find the chunks nearest to a text.
 
@@ -55,15 +49,10 @@ def search(
     embed-index search articles "refund" --limit 3 --filter 'product == "cloud"'
     embed-index search articles "refund" --json --job nightly.toml
     """  # noqa: D301 - Click wants the character
-    loaded = load_settings(job_file=job_file, flags=flags)
-    if show_config:
-        click.echo(render_config(loaded))
-        return
-
     from embed_index.jobs.collections.search import search_collection
 
     hits = search_collection(
-        loaded.settings, collection=collection, text=text, limit=limit, expression=expression
+        settings, collection=collection, text=text, limit=limit, expression=expression
     )
     if not hits and not as_json:
         click.echo("no chunk found", err=True)

@@ -1,23 +1,20 @@
 """`embed-index verify`: corpus, ledger and Milvus compared."""
 
-from pathlib import Path
-from typing import Any
-
 import click
 
 from embed_index.jobs.cli.options import (
     SettingCommand,
+    collection_argument,
     corpus_options,
     job_file_option,
-    show_config_option,
 )
-from embed_index.jobs.settings.loading import load_settings
-from embed_index.jobs.settings.show import render_config
+from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.errors import DriftError
+from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
-@click.argument("collection")
+@collection_argument
 @click.option(
     "--repair",
     is_flag=True,
@@ -34,18 +31,9 @@ from embed_index.schemas.errors import DriftError
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @job_file_option
-@show_config_option
+@with_settings(required=("input",))
 @corpus_options
-def verify(
-    *,
-    collection: str,
-    repair: bool,
-    num_samples: int,
-    as_json: bool,
-    job_file: Path | None,
-    show_config: bool,
-    **flags: Any,
-) -> None:
+def verify(*, settings: JobSettings, repair: bool, num_samples: int, as_json: bool) -> None:
     """Compare corpus, ledger and Milvus, and mend what differs.
 
     Every document is cut anew and compared with its rows; only a sample's vectors are made again.
@@ -58,14 +46,6 @@ def verify(
     embed-index verify articles --job nightly.toml --sample 0 --json
     embed-index verify articles --job nightly.toml --repair --delete-missing
     """  # noqa: D301 - Click wants the character
-    required = () if show_config else ("input",)
-    loaded = load_settings(
-        job_file=job_file, flags={**flags, "collection": collection}, required=required
-    )
-    if show_config:
-        click.echo(render_config(loaded))
-        return
-
     from embed_index.jobs.runs.audit import verify_collection
     from embed_index.jobs.runs.audit_text import (
         drift_in_words,
@@ -73,11 +53,11 @@ def verify(
         verification_as_text,
     )
 
-    verification = verify_collection(loaded.settings, repair=repair, num_samples=num_samples)
+    verification = verify_collection(settings, repair=repair, num_samples=num_samples)
     click.echo((verification_as_json if as_json else verification_as_text)(verification))
     left = verification.left
     if left.has_drift:
-        remedy = f"Mend it with `embed-index verify {collection} --repair`."
+        remedy = f"Mend it with `embed-index verify {settings.collection} --repair`."
         if repair:
             remedy = "Something else writes to the collection, or Milvus lost rows meanwhile."
         raise DriftError(f"{left.version}: {drift_in_words(left)}", remedy=remedy)
