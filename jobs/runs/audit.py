@@ -135,7 +135,7 @@ def _mend(job: OpenJob, notes: AuditNotes) -> int:
     store, version = job.store, job.target.name
     num_affected = begin_affected(notes, ledger=job.documents)
     delete_superfluous(notes, store=store, version=version)
-    run = RecordedRun(job, began=time.monotonic())
+    run = RecordedRun(job.inputs.settings, ledger=job.ledger, began=time.monotonic())
     indexing = IndexingPass(
         job,
         run=run,

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
-from embed_index.jobs.adapters.open_job import open_job
+from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
@@ -33,48 +33,54 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
     began = time.monotonic()
     bound_heap()
     with ExitStack() as stack:
-        inputs = check_inputs(settings)
         stack.enter_context(RunLock(lock_path(settings, settings.collection)))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
-        store = stack.enter_context(open_job_store(settings))
-        target = choose_target(
-            store.versions,
-            settings.collection,
-            wanted=inputs.contract(),
-            carried=inputs.source.carried_columns,
-            rebuild=settings.rebuild,
-            once_live=ledger.once_live(),
-        )
-        job = open_job(inputs, ledger=ledger, store=store, target=target)
-        run = RecordedRun(job, began=began)
-        indexing = IndexingPass(
-            job,
-            run=run,
-            source=inputs.source,
-            num_documents=inputs.source.num_rows,
-            find_vectors=partial(
-                find_vectors, reader=store.reader, version=target.name, ledger=job.documents
-            ),
-            reporter=reporter,
-        )
-
-        def settle_collection() -> None:
-            settle(
-                indexing.flow,
-                ledger=ledger,
-                documents=job.documents,
-                store=store,
-                target=target,
-                alias=settings.collection,
-                run=run.id,
-                tally=run.tally,
-                deletion=job.deletion_limits,
-                canaries=indexing.canaries,
-            )
-
+        run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():
-            indexing.run(settle=settle_collection)
+            inputs = check_inputs(settings)
+            store = stack.enter_context(open_job_store(settings))
+            target = choose_target(
+                store.versions,
+                settings.collection,
+                wanted=inputs.contract(),
+                carried=inputs.source.carried_columns,
+                rebuild=settings.rebuild,
+                once_live=ledger.once_live(),
+            )
+            job = open_job(inputs, ledger=ledger, store=store, target=target)
+            _bring_in_step(job, run=run, reporter=reporter)
         return _conclude(run, settings=settings, reporter=reporter)
+
+
+def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> None:
+    """Index the whole corpus, then settle what only is known after a pass."""
+    store, target = job.store, job.target
+    indexing = IndexingPass(
+        job,
+        run=run,
+        source=job.inputs.source,
+        num_documents=job.inputs.source.num_rows,
+        find_vectors=partial(
+            find_vectors, reader=store.reader, version=target.name, ledger=job.documents
+        ),
+        reporter=reporter,
+    )
+
+    def settle_collection() -> None:
+        settle(
+            indexing.flow,
+            ledger=job.ledger,
+            documents=job.documents,
+            store=store,
+            target=target,
+            alias=job.inputs.settings.collection,
+            run=run.id,
+            tally=run.tally,
+            deletion=job.deletion_limits,
+            canaries=indexing.canaries,
+        )
+
+    indexing.run(settle=settle_collection)
 
 
 def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) -> RunSummary:

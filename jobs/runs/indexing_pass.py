@@ -40,7 +40,7 @@ class IndexingPass:
 
         Args:
             job: Its target is created with the first vectors if need be.
-            run: Takes counts and dead letters.
+            run: Takes counts and dead letters, and writes to the target from now on.
             source: The documents that the pass is about.
             num_documents: About so many, for the progress.
             find_vectors: Finds what need not be embedded.
@@ -51,6 +51,7 @@ class IndexingPass:
         self._num_documents = num_documents
         self._reporter = reporter
         inputs, target = job.inputs, job.target
+        self._letters = run.write_to(target.name)
         self._gate = CanaryGate(inputs.tokenizer, contract=target.contract, version=target.name)
         self.flow = Indexing(
             source=source,
@@ -61,7 +62,7 @@ class IndexingPass:
             dimension=inputs.dimension,
             ledger=job.documents,
             run=run.id,
-            dead_letters=run.dead_letters,
+            dead_letters=self._letters,
             tally=run.tally,
             limits=FlowLimits(
                 batch_tokens=inputs.settings.tokens_per_batch,
@@ -158,5 +159,5 @@ class IndexingPass:
 
     def _report_progress(self) -> None:
         self._reporter.progressed(self._run.counters(), waiting_for=self.flow.bottleneck())
-        for letter in self._run.dead_letters.take_untold():
+        for letter in self._letters.take_untold():
             self._reporter.dead_letter(letter)

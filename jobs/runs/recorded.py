@@ -5,41 +5,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from embed_index.jobs.adapters.open_job import OpenJob
 from embed_index.jobs.adapters.places import dead_letter_folder
 from embed_index.jobs.cli.failures import exit_code, first_cause
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import Outcome
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.errors import EmbedIndexError
+from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
 
 
 class RecordedRun:
     """A run that the history knows of, from its start to its outcome."""
 
-    def __init__(self, job: OpenJob, *, began: float) -> None:
-        """Write down that a run starts.
+    def __init__(self, settings: JobSettings, *, ledger: Ledger, began: float) -> None:
+        """Write down that a run starts, before anything can fail.
 
         Args:
-            job: Whose run it is.
+            settings: Of the job.
+            ledger: Of the alias; the run lock is held.
             began: `time.monotonic()` when the command began.
         """
-        settings, version = job.inputs.settings, job.target.name
-        self._history = job.ledger.runs
+        self._ledger = ledger
         self._collection = settings.collection
-        self._version = version
+        self._version = ""
         self._began = began
-        origin = self._history.start(version)
-        self.id = origin.id
+        record = ledger.runs.start()
+        self.id = record.id
         self.tally = RunTally()
         self._letter_file = DeadLetterFile(
-            dead_letter_folder(settings, settings.collection), run=origin.name
+            dead_letter_folder(settings, settings.collection), run=record.name
         )
-        self.dead_letters = DeadLetterBox(
+
+    def write_to(self, version: str) -> DeadLetterBox:
+        """Write down which version the run has chosen; return what takes its dead letters."""
+        self._version = version
+        self._ledger.runs.write_to(self.id, version=version)
+        return DeadLetterBox(
             self._letter_file,
-            ledger=job.ledger.dead_letters,
+            ledger=self._ledger.dead_letters,
             version=version,
             run=self.id,
             tally=self.tally,
@@ -57,11 +63,11 @@ class RecordedRun:
 
     def save(self) -> None:
         """Write the counts down, for whoever asks meanwhile and for a run that dies."""
-        self._history.update(self.id, counters=self.counters())
+        self._ledger.runs.update(self.id, counters=self.counters())
 
     def finish(self, outcome: Outcome, *, code: int = 0, error: str = "") -> None:
         """Write down how the run ended."""
-        self._history.finish(
+        self._ledger.runs.finish(
             self.id, outcome=outcome, exit_code=code, counters=self.counters(), error=error
         )
 

@@ -58,7 +58,7 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
         if before:
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             source = LetteredDocuments(inputs.source, (known.letter for known in before))
-            run = RecordedRun(job, began=time.monotonic())
+            run = RecordedRun(settings, ledger=ledger, began=time.monotonic())
             indexing = IndexingPass(
                 job,
                 run=run,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from embed_index.pipeline.ledger.file import LedgerFile
+from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.summary import RunCounters
 
@@ -45,6 +46,7 @@ class RunRecord:
 
     id: int
     version: str
+    """Empty for a run that failed before it knew."""
     started_at: datetime
     finished_at: datetime | None
     """None while it runs, and for a run that died."""
@@ -67,10 +69,14 @@ class RunHistory:
     def __init__(self, file: LedgerFile) -> None:
         self._file = file
 
-    def start(self, version: str, *, origin: RunOrigin | None = None) -> RunRecord:
+    def start(self, version: str = "", *, origin: RunOrigin | None = None) -> RunRecord:
         """Record a new run; call it with the run lock held.
 
         Runs that are still marked as running died without a word: they become `interrupted`.
+
+        Args:
+            version: What it writes to; empty where that is not known yet.
+            origin: The process that runs; None for this one.
         """
         origin = origin or RunOrigin.current()
         with self._file.transaction() as connection:
@@ -81,6 +87,11 @@ class RunHistory:
                 (version, _now(), origin.host, origin.pid, origin.boot_id),
             ).lastrowid
         return self.get(run_id or 0)
+
+    def write_to(self, run_id: int, *, version: str) -> None:
+        """Record which version a run has chosen."""
+        with self._file.transaction() as connection:
+            connection.execute("UPDATE runs SET version = ? WHERE id = ?", (version, run_id))
 
     def update(self, run_id: int, *, counters: RunCounters) -> None:
         """Record how far a run has come, for `status` and for the case that it dies."""
@@ -112,7 +123,14 @@ class RunHistory:
             connection.execute(
                 "UPDATE runs SET finished_at = ?, outcome = ?, exit_code = ?, counters = ?,"
                 " error = ? WHERE id = ?",
-                (_now(), outcome, exit_code, json.dumps(asdict(counters)), error, run_id),
+                (
+                    _now(),
+                    outcome,
+                    exit_code,
+                    json.dumps(asdict(counters)),
+                    printable(error),
+                    run_id,
+                ),
             )
 
     def get(self, run_id: int) -> RunRecord:

@@ -71,18 +71,19 @@ def test_history_tells_what_each_run_did_newest_first(lite_job: JobFolder) -> No
     names = ("outcome", "exit_code", "num_new", "num_changed", "num_unchanged")
     assert [tuple(run[name] for name in names) for run in runs] == [
         ("dead_letters", 3, 0, 0, 5),
+        ("failed", 2, 0, 0, 0),
         ("done", 0, 1, 1, 3),
         ("done", 0, 4, 0, 0),
     ]
-    assert runs[1]["num_tokens_saved"] > 0
+    assert runs[2]["num_tokens_saved"] > 0
     assert all(run["tokens_per_second"] >= 0 and run["seconds"] > 0 for run in runs)
     assert table[0].split() == [
         "started", "outcome", "new", "changed", "unchanged", "refreshed", "deleted", "tokens",
         "saved", "seconds", "tokens/s", "exit",
     ]  # fmt: skip
-    assert len(table) == 4
+    assert len(table) == 5
     assert [line.split() for line in newest] == [line.split() for line in table[:2]]
-    assert table[3].split()[2:8] == ["done", "4", "0", "0", "0", "0"]
+    assert table[4].split()[2:8] == ["done", "4", "0", "0", "0", "0"]
 
 
 def test_status_tells_last_run_freshness_and_counts(lite_job: JobFolder) -> None:
@@ -106,6 +107,25 @@ def test_status_tells_last_run_freshness_and_counts(lite_job: JobFolder) -> None
     assert version["num_dead_letters"] == 1
     assert ["running", "no"] in [line.split() for line in text.splitlines()]
     assert "dead_letters, exit code 3: 1 dead letters of 5 rows" in text
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_run_that_fails_before_its_first_document_is_the_last_one(
+    lite_job: JobFolder, *, is_first: bool
+) -> None:
+    lite_job.write(CORPUS)
+    if not is_first:
+        lite_job.run()
+    damaged = lite_job.folder / "corpus" / "damaged.parquet"
+    damaged.write_bytes(b"PAR1")
+
+    lite_job.run(expect=2)
+
+    last = lite_job.history()[0]
+    assert (last["outcome"], last["exit_code"]) == ("failed", 2)
+    assert str(damaged) in last["error"]
+    assert status(lite_job)["last_run"] == last
+    assert str(damaged) in lite_job.on_ledger("status").stdout
 
 
 def test_a_run_at_work_is_running_and_one_that_was_killed_has_died(lite_job: JobFolder) -> None:
