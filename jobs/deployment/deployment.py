@@ -52,14 +52,16 @@ class Deployment:
         return tuple(dict.fromkeys(folders))
 
     @property
-    def setup_commands(self) -> tuple[str, ...]:
-        """What root does once: the user, and a state folder of its own."""
+    def create_user(self) -> str:
+        """What root types once, to have the user."""
+        account = f"--system --user-group --home-dir {HOME} --shell /usr/sbin/nologin {self.user}"
+        return f"id {self.user} > /dev/null 2>&1 || sudo useradd {account}"
+
+    @property
+    def create_folders(self) -> str:
+        """What root types once, for the user's home and state folder."""
         user, state = self.user, shlex.quote(printable(self.settings.state_dir))
-        account = f"--system --user-group --home-dir {HOME} --shell /usr/sbin/nologin {user}"
-        return (
-            f"id {user} > /dev/null 2>&1 || sudo useradd {account}",
-            f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}',
-        )
+        return f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}'
 
     @property
     def serve_access(self) -> str:
