@@ -1,5 +1,6 @@
 """What a host runs for a job, every night or all day: the facts that printed units are made of."""
 
+import os
 import re
 import shlex
 import shutil
@@ -95,9 +96,19 @@ def installed_program() -> tuple[str, ...]:
     """Return how this installation is called from anywhere."""
     beside = Path(sys.executable).with_name(_COMMAND)
     if beside.is_file():
-        return (str(beside),)
+        return (str(absolute(beside)),)
     found = shutil.which(_COMMAND)
-    return (found,) if found else (sys.executable, "-m", "embed_index.jobs.main")
+    return (str(absolute(found)),) if found else (sys.executable, "-m", "embed_index.jobs.main")
+
+
+def absolute(path: Path | str) -> Path:
+    """Return a path that holds in every folder, without `..`.
+
+    Symbolic links stay as they are, but for one that a `..` comes after.
+    """
+    path = Path.cwd() / path
+    plain = Path(os.path.normpath(path))
+    return plain if plain.resolve() == path.resolve() else path.resolve()
 
 
 def printable(path: Path | str) -> str:
@@ -116,4 +127,5 @@ def printable(path: Path | str) -> str:
 
 
 def _listed(*paths: Path | str) -> str:
-    return ", ".join(map(printable, paths))
+    """List paths and URLs; the pattern of a corpus may still hold `..`."""
+    return ", ".join(printable(p if "://" in str(p) else absolute(p)) for p in paths)
