@@ -21,8 +21,8 @@ $(VENV)/.installed: requirements-cpu.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@test -e $@ || case "$$($(BIN)/pip index versions --retries 1 $(TORCH_FROM) torch 2> /dev/null)" in \
 	*" $(TORCH_VERSION)+cpu"*) echo "Fetching PyTorch for CPUs and requirements-cpu.lock: about 0.6 GB, 2.6 GB on disk.";; \
-	*) echo "Fetching PyTorch with CUDA and requirements-cpu.lock: about 3 GB, 6 GB on disk."; \
-	   echo "Without CUDA it is 0.6 GB: make clean, then add TORCH_INDEX=$(CPU_INDEX)";; \
+	*" $(TORCH_VERSION)"*) echo "Fetching PyTorch with CUDA and requirements-cpu.lock: about 3 GB, 6 GB on disk."; \
+	   echo "Without CUDA it is 0.6 GB: stop, and add TORCH_INDEX=$(CPU_INDEX)";; \
 	esac
 	$(BIN)/pip install --quiet $(TORCH_FROM) $(TORCH)
 	$(BIN)/pip install --quiet --no-deps -r requirements-cpu.lock
