@@ -2,7 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-TORCH := torch==2.13.0
+TORCH_VERSION := 2.13.0
+TORCH := torch==$(TORCH_VERSION)
+# The package index that PyTorch comes from; empty is pip's own.
+TORCH_INDEX ?=
+TORCH_FROM := $(TORCH_INDEX:%=--index-url %)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 NO_DEPS := sglang==0.5.23 torchvision==0.28.0 triton==3.7.1 apache-tvm-ffi==0.1.11
 SAMPLE_MODEL := .cache/sample-model
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -11,13 +16,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# PyTorch comes with its own dependencies, because elsewhere `torch` is the CUDA build and needs them.
+# PyTorch comes with its own dependencies, because on PyPI `torch` is the CUDA build and needs them.
 $(VENV)/.installed: requirements-cpu.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TORCH)
+	@test -e $@ || case "$$($(BIN)/pip index versions --retries 1 $(TORCH_FROM) torch 2> /dev/null)" in \
+	*" $(TORCH_VERSION)+cpu"*) echo "Fetching PyTorch for CPUs and requirements-cpu.lock: about 0.6 GB, 2.6 GB on disk.";; \
+	*" $(TORCH_VERSION)"*) echo "Fetching PyTorch with CUDA and requirements-cpu.lock: about 3 GB, 6 GB on disk."; \
+	   echo "Without CUDA it is 0.6 GB: stop, and add TORCH_INDEX=$(CPU_INDEX)";; \
+	esac
+	$(BIN)/pip install --quiet $(TORCH_FROM) $(TORCH)
 	$(BIN)/pip install --quiet --no-deps -r requirements-cpu.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	mkdir -p .tree && ln -sfn .. .tree/embed_index
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
+	@test -e $@ || echo "Fetching requirements-test.lock: about 0.1 GB, 0.2 GB on disk."
+	$(BIN)/pip install --quiet --no-deps -r requirements-test.lock
 	touch $@
 
 .PHONY: sample-model
@@ -27,31 +42,36 @@ sample-model: $(VENV)/.installed ## Build the small model for the demonstration 
 demo: sample-model ## Index the sample corpus with a real server, then search it
 	BIN=$(BIN) SAMPLE_MODEL=$(SAMPLE_MODEL) sh sample_data/demo.sh
 
-test: sample-model ## Run the test suite
-	$(BIN)/pytest -m "not slow and not gpu"
+test: sample-model $(VENV)/.installed-test ## Run the test suite
+	$(BIN)/pytest -m "not slow and not gpu" --durations=10
 
-test-slow: sample-model ## Run the tests that take minutes
+test-slow: sample-model $(VENV)/.installed-test ## Run the tests that take minutes
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
 
-check: $(VENV)/.installed ## Lint, check types, run the test suite with branch coverage
+check: $(VENV)/.installed-test ## Lint, check types, run the test suite with branch coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p embed_index.schemas -p embed_index.pipeline -p embed_index.jobs
 	$(BIN)/mypy tests sample_data
 	$(BIN)/pytest -m "not slow and not gpu" --cov
 
-format: $(VENV)/.installed ## Format the code
+format: $(VENV)/.installed-test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Write requirements-cpu.lock anew from requirements-cpu.in and pyproject.toml
+FREEZE := .cache/lock/bin/pip freeze --all --exclude embed-index --exclude torch --exclude pip | sed 's/+cpu$$//'
+lock: ## Write both locks anew from requirements-cpu.in and pyproject.toml
 	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
-	.cache/lock/bin/pip install --quiet $(TORCH)
-	.cache/lock/bin/pip install --quiet -r requirements-cpu.in ".[test]"
+	.cache/lock/bin/pip install --quiet $(TORCH_FROM) $(TORCH)
+	@.cache/lock/bin/pip freeze | grep -q '^torch==.*+cpu$$' \
+	|| { echo "A CUDA build would bring its own pins: add TORCH_INDEX=$(CPU_INDEX)" >&2; exit 1; }
+	.cache/lock/bin/pip install --quiet -r requirements-cpu.in .
 	.cache/lock/bin/pip install --quiet --no-deps $(NO_DEPS)
 	( echo "# Written by 'make lock'; install with --no-deps, after $(TORCH)."; \
-	  .cache/lock/bin/pip freeze --all --exclude embed-index --exclude torch --exclude pip ) \
-	  | sed 's/+cpu$$//' > requirements-cpu.lock
+	  $(FREEZE) ) > requirements-cpu.lock
+	.cache/lock/bin/pip install --quiet --constraint requirements-cpu.lock ".[test]"
+	( echo "# Written by 'make lock'; install with --no-deps, after requirements-cpu.lock."; \
+	  $(FREEZE) | grep -vxFf requirements-cpu.lock ) > requirements-test.lock
 	rm -rf .cache/lock
 
 clean: ## Remove the environment, caches and the demonstration's state

@@ -42,6 +42,7 @@ PRIVATE = {
     "pipeline/embedding": {"description", "wire"},
     "pipeline/ledger": {"file"},
     "pipeline/milvus": {"connection", "lite", "schema", "sdk"},
+    "jobs/deployment": {"template"},
     "pipeline/server": {"child", "cpu_platform", "gate", "process_group", "suspects"},
 }
 """Modules that only their own room imports."""
@@ -55,6 +56,14 @@ def modules(root: Path) -> Iterator[Path]:
     for layer in LAYERS:
         for file in sorted((root / layer).rglob("*.py")):
             yield file.relative_to(root)
+
+
+def files(root: Path) -> Iterator[Path]:
+    """Every file of the package, texts too, relative to the tree."""
+    for layer in LAYERS:
+        for file in sorted((root / layer).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file.relative_to(root)
 
 
 def imported(file: Path) -> set[str]:
@@ -210,7 +219,7 @@ def test_every_room_is_listed_for_the_wheel(repository: Path) -> None:
     )
 
 
-def test_the_wheel_holds_every_module(repository: Path, tmp_path: Path) -> None:
+def test_the_wheel_holds_every_file(repository: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in (*LAYERS, "pyproject.toml", "README.md", "LICENSE"):
@@ -222,6 +231,7 @@ def test_the_wheel_holds_every_module(repository: Path, tmp_path: Path) -> None:
         capture_output=True,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
-    packed = {n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".py")}
+    packed = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
 
-    assert packed == {f"embed_index/{module}" for module in modules(repository)}
+    assert packed == {f"embed_index/{file}" for file in files(repository)}
+    assert "embed_index/jobs/deployment/templates/nginx.conf" in packed

@@ -65,16 +65,17 @@ def nginx(
     embed-index deploy nginx --server-name embeddings.example.org --job nightly.toml \\
         | sudo tee /etc/nginx/sites-available/embed-index
     """  # noqa: D301 - Click wants the character
+    from embed_index.jobs.deployment.deployment import absolute
     from embed_index.jobs.deployment.nginx import Site, nginx_site
 
-    job_file = None if job_file is None else Path.cwd() / job_file
+    job_file = None if job_file is None else absolute(job_file)
     settings = deployed_settings(job_file, server_port=server_port)
     live = Path("/etc/letsencrypt/live") / server_name
     site = Site(
         server_name=server_name,
         port=listen_port,
-        certificate=Path.cwd() / (certificate_file or live / "fullchain.pem"),
-        certificate_key=Path.cwd() / (certificate_key_file or live / "privkey.pem"),
-        access_log=Path.cwd() / access_log,
+        certificate=absolute(certificate_file or live / "fullchain.pem"),
+        certificate_key=absolute(certificate_key_file or live / "privkey.pem"),
+        access_log=absolute(access_log),
     )
     click.echo(nginx_site(site, settings), nl=False)

@@ -46,10 +46,11 @@ def systemd(
         | sudo tee /etc/systemd/system/embed-index-run-nightly.timer
     """  # noqa: D301 - Click wants the character
     from embed_index.jobs.deployment import systemd as systemd_units
+    from embed_index.jobs.deployment.deployment import absolute
 
     required = () if unit == "serve" else ("input", "collection")
     deployment = load_deployment(job_file, user=user, server_port=server_port, required=required)
-    key_file = Path.cwd() / key_file
+    key_file = absolute(key_file)
     if unit == "serve":
         text = systemd_units.serve_unit(deployment, key_file=key_file)
     elif unit == "run":

@@ -3,6 +3,7 @@
 import shlex
 
 from embed_index.jobs.deployment.deployment import Deployment, printable
+from embed_index.jobs.deployment.template import fill
 
 
 def cron_table(deployment: Deployment, *, at: str, mail_to: str) -> str:
@@ -20,27 +21,23 @@ def cron_table(deployment: Deployment, *, at: str, mail_to: str) -> str:
     if metrics_file is None:
         metrics_file = settings.state_dir / f"{settings.collection}.prom"
         command += ["--metrics-file", str(metrics_file)]
-    # Cron takes a bare percent sign for a line end.
-    line = shlex.join(map(printable, command)).replace("%", r"\%")
-    hour, minute = (int(part) for part in at.split(":"))
     history = [*deployment.program, "history", settings.collection]
     history += ["--job", str(deployment.job_file)]
-    setup = "\n".join(f"#   {command}" for command in deployment.setup_commands)
-    return f"""\
-# /etc/cron.d/{deployment.run_unit}
-#
-# Brings the collection {settings.collection} in step with its corpus, every night. The file must be
-# root's and writable by nobody else. Once:
-{setup}
-# {deployment.run_access}
-#
-# A run that goes well writes nothing, so cron sends mail only when one failed; its first line says
-# why. No lock is needed around it: two runs never work on one collection. What each night did:
-#   {shlex.join(history)}
-# For Prometheus it is in {printable(metrics_file)}.
-
-SHELL=/bin/sh
-PATH={deployment.search_path}
-MAILTO={mail_to}
-{minute} {hour} * * * {deployment.user} {line}
-"""
+    hour, minute = (int(part) for part in at.split(":"))
+    return fill(
+        "cron",
+        unit=deployment.run_unit,
+        collection=settings.collection,
+        create_user=deployment.create_user,
+        create_folders=deployment.create_folders,
+        access=deployment.run_access,
+        history=shlex.join(history),
+        metrics_file=printable(metrics_file),
+        search_path=deployment.search_path,
+        mail_to=mail_to,
+        minute=minute,
+        hour=hour,
+        user=deployment.user,
+        # Cron takes a bare percent sign for a line end.
+        command=shlex.join(map(printable, command)).replace("%", r"\%"),
+    )

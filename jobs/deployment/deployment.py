@@ -1,5 +1,6 @@
 """What a host runs for a job, every night or all day: the facts that printed units are made of."""
 
+import os
 import re
 import shlex
 import shutil
@@ -52,14 +53,16 @@ class Deployment:
         return tuple(dict.fromkeys(folders))
 
     @property
-    def setup_commands(self) -> tuple[str, ...]:
-        """What root does once: the user, and a state folder of its own."""
+    def create_user(self) -> str:
+        """What root types once, to have the user."""
+        account = f"--system --user-group --home-dir {HOME} --shell /usr/sbin/nologin {self.user}"
+        return f"id {self.user} > /dev/null 2>&1 || sudo useradd {account}"
+
+    @property
+    def create_folders(self) -> str:
+        """What root types once, for the user's home and state folder."""
         user, state = self.user, shlex.quote(printable(self.settings.state_dir))
-        account = f"--system --user-group --home-dir {HOME} --shell /usr/sbin/nologin {user}"
-        return (
-            f"id {user} > /dev/null 2>&1 || sudo useradd {account}",
-            f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}',
-        )
+        return f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}'
 
     @property
     def serve_access(self) -> str:
@@ -93,9 +96,19 @@ def installed_program() -> tuple[str, ...]:
     """Return how this installation is called from anywhere."""
     beside = Path(sys.executable).with_name(_COMMAND)
     if beside.is_file():
-        return (str(beside),)
+        return (str(absolute(beside)),)
     found = shutil.which(_COMMAND)
-    return (found,) if found else (sys.executable, "-m", "embed_index.jobs.main")
+    return (str(absolute(found)),) if found else (sys.executable, "-m", "embed_index.jobs.main")
+
+
+def absolute(path: Path | str) -> Path:
+    """Return a path that holds in every folder, without `..`.
+
+    Symbolic links stay as they are, but for one that a `..` comes after.
+    """
+    path = Path.cwd() / path
+    plain = Path(os.path.normpath(path))
+    return plain if plain.resolve() == path.resolve() else path.resolve()
 
 
 def printable(path: Path | str) -> str:
@@ -114,4 +127,5 @@ def printable(path: Path | str) -> str:
 
 
 def _listed(*paths: Path | str) -> str:
-    return ", ".join(map(printable, paths))
+    """List paths and URLs; the pattern of a corpus may still hold `..`."""
+    return ", ".join(printable(p if "://" in str(p) else absolute(p)) for p in paths)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from embed_index.jobs.deployment.deployment import Deployment, installed_program
+from embed_index.jobs.deployment.deployment import Deployment, absolute, installed_program
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.schemas.settings import JobSettings
 
@@ -62,7 +62,7 @@ def load_deployment(
     job_file: Path, *, user: str, server_port: int | None = None, required: tuple[str, ...]
 ) -> Deployment:
     """Return what a job is deployed with; settings in `required` must be there."""
-    job_file = Path.cwd() / job_file
+    job_file = absolute(job_file)
     return Deployment(
         job_file=job_file,
         settings=deployed_settings(job_file, server_port=server_port, required=required),
