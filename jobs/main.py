@@ -82,7 +82,8 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     embed-index run nightly.toml
     embed-index search articles "how do I reset my password"
 
-    Results go to standard output, progress and errors to standard error. Exit codes: 0 done,
+    Results go to standard output, a run's closing summary among them; progress, notices and
+    errors go to standard error, where a run that fails says last what it did. Exit codes: 0 done,
     1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
     unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
     """  # noqa: D301 - Click wants the character

@@ -267,7 +267,10 @@ class JobSettings(BaseModel):
         ),
     ] = "auto"
     quiet: Annotated[
-        bool, Setting(section="run", help="Write nothing to standard error but errors.")
+        bool,
+        Setting(
+            section="run", help="Write nothing but errors, and with --log-format json the summary."
+        ),
     ] = False
     metrics_file: Annotated[
         Path | None,

@@ -184,7 +184,7 @@ def _mend(audit: _Audit, notes: AuditNotes, *, ledger: Ledger, documents: Docume
         ledger=ledger,
         store=store,
         target=target,
-        reporter=PlainReporter(stream=io.StringIO(), quiet=True),
+        reporter=PlainReporter(stream=io.StringIO(), results=io.StringIO(), quiet=True),
         began=time.monotonic(),
         selection=selection,
     ).run()
