@@ -34,6 +34,8 @@ class JobSettings(BaseModel):
         hide_input_in_errors=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        # Help and completion only ask what is declared, and are quicker without.
+        defer_build=True,
     )
 
     input: Annotated[

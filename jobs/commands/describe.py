@@ -11,7 +11,6 @@ from embed_index.jobs.cli.options import (
     show_config_option,
     store_options,
 )
-from embed_index.jobs.collections.text import description_as_json, description_as_text
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.jobs.settings.show import render_config
 
@@ -39,6 +38,7 @@ def describe(
         return
 
     from embed_index.jobs.collections.description import describe_collection
+    from embed_index.jobs.collections.text import description_as_json, description_as_text
 
     description = describe_collection(loaded.settings, collection=collection)
     click.echo(description_as_json(description) if as_json else description_as_text(description))

@@ -7,7 +7,6 @@ import click
 
 from embed_index.jobs.cli.failures import Invocation
 from embed_index.jobs.cli.options import SettingCommand, job_options, show_config_option
-from embed_index.jobs.cli.progress import open_reporter
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.jobs.settings.show import render_config
 
@@ -41,6 +40,7 @@ def run(ctx: click.Context, /, *, job_file: Path | None, show_config: bool, **fl
     invocation.log_json = loaded.settings.log_format == "json"
     invocation.collection = loaded.settings.collection
 
+    from embed_index.jobs.cli.progress import open_reporter
     from embed_index.jobs.runs.index import run_index_job
     from embed_index.jobs.runs.metrics import leaving_metrics
 

@@ -11,7 +11,6 @@ from embed_index.jobs.cli.options import (
     search_options,
     show_config_option,
 )
-from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.jobs.settings.show import render_config
 
@@ -63,6 +62,7 @@ def search(
         return
 
     from embed_index.jobs.collections.search import search_collection
+    from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 
     hits = search_collection(
         loaded.settings, collection=collection, text=text, limit=limit, expression=expression
