@@ -1,5 +1,6 @@
 """The `embed-index` command: a group whose subcommands are imported when they are called."""
 
+import os
 import platform
 import resource
 import signal
@@ -102,6 +103,8 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
     try:
         Path.cwd()
     except FileNotFoundError:

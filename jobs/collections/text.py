@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
+import click
+
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
 from embed_index.schemas.description import CollectionDescription, VersionDescription
@@ -80,7 +82,9 @@ def _hit_as_text(hit: SearchHit, rank: int) -> str:
     span = f"chars {chunk.char_start}-{chunk.char_end}"
     part = f"chunk {chunk.chunk_index + 1}/{chunk.num_chunks}"
     document, source = one_line(chunk.doc_id), one_line(chunk.source)
-    head = f"{rank:>3}  {hit.score:.4f}  {document}  ({span}, {part})  {source}"
+    score = click.style(f"{hit.score:.4f}", dim=True)
+    where = click.style(f"({span}, {part})  {source}", dim=True)
+    head = f"{rank:>3}  {score}  {document}  {where}"
     return f"{head}\n     {snippet(chunk.text or '')}"
 
 
