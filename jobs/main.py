@@ -1,6 +1,7 @@
 """The `embed-index` command: a group whose subcommands are imported when they are called."""
 
-import importlib.metadata
+import os
+import platform
 import resource
 import signal
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from embed_index.jobs.cli.lazy_group import LazyGroup
 from embed_index.schemas.errors import ConfigurationError
 
 _PACKAGE = "embed-index"
+_PARTS = ("sglang", "pymilvus", "milvus-lite")
+"""Distributions whose versions decide how a run behaves, so that a bug report names them."""
 
 COMMANDS: Mapping[str, str] = {
     "run": "Embed a corpus and bring a collection in step with it.",
@@ -28,8 +31,10 @@ COMMANDS: Mapping[str, str] = {
     "gc": "Drop old versions of a collection; never the live one.",
     "serve": "Run only the authenticated embedding server.",
     "keys": "Make, check, change and destroy the embedding server's key.",
+    "init": "Look at Parquet and write a job file for it.",
     "doctor": "Show what is missing or unsafe on this host, with the remedy.",
     "deploy": "Print ready-made text for systemd, nginx and cron.",
+    "completion": "Print what completes this command line in a shell.",
 }
 """Names and short helps, so that `--help` need not import the modules of the same names."""
 
@@ -51,8 +56,18 @@ class ReportingGroup(LazyGroup):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}")
+        parts = ", ".join((*map(_version_of, _PARTS), f"Python {platform.python_version()}"))
+        click.echo(f"{_version_of(_PACKAGE)} ({parts})")
         ctx.exit()
+
+
+def _version_of(distribution: str) -> str:
+    import importlib.metadata
+
+    try:
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{distribution} not installed"
 
 
 @click.group(
@@ -72,7 +87,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version and exit.",
+    help="Show the version and those of what it stands on, and exit.",
 )
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
@@ -82,11 +97,14 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     embed-index run nightly.toml
     embed-index search articles "how do I reset my password"
 
-    Results go to standard output, progress and errors to standard error. Exit codes: 0 done,
+    Results go to standard output, a run's closing summary among them; progress, notices and
+    errors go to standard error, where a run that fails says last what it did. Exit codes: 0 done,
     1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
     unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
     try:
         Path.cwd()
     except FileNotFoundError:

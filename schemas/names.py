@@ -29,12 +29,6 @@ def check_carried_names(names: Sequence[str]) -> None:
     """Refuse columns that a collection cannot carry under their names."""
     for name in names:
         if name in RESERVED_COLUMNS:
-            raise ValueError(
-                f"must not name {name!r}, a field that every collection has; rename the column in"
-                " the Parquet files"
-            )
+            raise ValueError(f"must not name {name!r}, a field that every collection has")
         if not (name.isascii() and name.isidentifier() and len(name) <= _MAX_COLUMN_NAME):
-            raise ValueError(
-                f"must not name {name!r}: Milvus takes letters, digits and underscores, not"
-                " beginning with a digit"
-            )
+            raise ValueError(f"must not name {name!r}; Milvus takes letters, digits, underscores")

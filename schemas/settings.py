@@ -34,6 +34,8 @@ class JobSettings(BaseModel):
         hide_input_in_errors=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        # Help and completion only ask what is declared, and are quicker without.
+        defer_build=True,
     )
 
     input: Annotated[
@@ -267,7 +269,10 @@ class JobSettings(BaseModel):
         ),
     ] = "auto"
     quiet: Annotated[
-        bool, Setting(section="run", help="Write nothing to standard error but errors.")
+        bool,
+        Setting(
+            section="run", help="Write nothing but errors, and with --log-format json the summary."
+        ),
     ] = False
     metrics_file: Annotated[
         Path | None,

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,16 @@ def sample_model() -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(sample_model: Path) -> ModelTokenizer:
     return ModelTokenizer.load(find_model(str(sample_model)))
+
+
+@pytest.fixture
+def in_zone() -> Iterator[Callable[[str], None]]:
+    """Put this process into a time zone, and back at the end of the test."""
+
+    def put(zone: str) -> None:
+        patched.setenv("TZ", zone)
+        time.tzset()
+
+    with pytest.MonkeyPatch.context() as patched:
+        yield put
+    time.tzset()

@@ -12,7 +12,9 @@ def live_version(store: MilvusStore, collection: str) -> str:
     Raises:
         ConfigurationError: There is none.
     """
-    version = store.versions.live(collection)
+    # Milvus is not asked for what cannot be a name: it would answer with an error of its own.
+    is_askable = bool(collection) and collection.isascii()
+    version = store.versions.live(collection) if is_askable else None
     if version is None:
         raise ConfigurationError(
             f"there is no collection {collection!r} of embed-index in this Milvus",

@@ -107,9 +107,15 @@ def report(error: BaseException, invocation: Invocation) -> int:
         text = "\n".join(part for part in parts if part)
     # That nobody can read why does not change how it ended.
     with suppress(OSError):
-        click.echo(REDACTOR.scrub(text), err=True)
+        click.echo(_coloured(REDACTOR.scrub(text)), err=True)
     _drop_full_outputs()
     return code
+
+
+def _coloured(text: str) -> str:
+    """Let the line to read stand out; `click.echo` takes it out again where no terminal is."""
+    head, error, rest = text.partition("error:")
+    return text if head or not error else click.style(error, fg="red", bold=True) + rest
 
 
 @contextmanager

@@ -18,8 +18,9 @@ _REMOTE_SERVER = ("server_url", "request_timeout_seconds")
 _TYPES: dict[str, "click.ParamType[Any]"] = {
     "integer": click.INT,
     "number": click.FLOAT,
-    "path": click.Path(),
 }
+_PATH = click.Path()
+"""Refuses nothing, but has shells complete files; for values that may also be a URL or an id."""
 
 
 class SettingOption(click.Option):
@@ -161,12 +162,16 @@ def _option(field: SettingField, flag: str) -> Callable[[Decorated], Decorated]:
     if field.kind == "boolean":
         names = f"{flag}/{field.negation}" if field.negation else flag
         return click.option(names, field.name, is_flag=True, **shared)
+    type_: click.ParamType[Any] = (
+        _PATH if field.setting.location else _TYPES.get(field.kind, click.STRING)
+    )
     if field.many:
-        return click.option(flag, field.name, multiple=True, metavar=_metavar(field), **shared)
+        return click.option(
+            flag, field.name, type=type_, multiple=True, metavar=_metavar(field), **shared
+        )
     choice = click.Choice(field.choices) if field.choices else None
-    type_ = choice or _TYPES.get(field.kind, click.STRING)
     metavar = None if choice else _metavar(field)
-    return click.option(flag, field.name, type=type_, metavar=metavar, **shared)
+    return click.option(flag, field.name, type=choice or type_, metavar=metavar, **shared)
 
 
 def _metavar(field: SettingField) -> str:

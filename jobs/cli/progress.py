@@ -50,10 +50,11 @@ class Reporter(Protocol):
 
 
 class PlainReporter:
-    """Silent until the closing summary; `quiet` leaves that out, too."""
+    """Silent until the closing summary, the run's result; `quiet` leaves that out, too."""
 
-    def __init__(self, *, stream: TextIO, quiet: bool = False) -> None:
+    def __init__(self, *, stream: TextIO, results: TextIO, quiet: bool = False) -> None:
         self._stream = stream
+        self._results = results
         self._quiet = quiet
 
     def started(self, *, collection: str, num_documents: int) -> None:
@@ -78,8 +79,8 @@ class PlainReporter:
         if failure is not None:
             failure.add_note(summary.to_text())
             return
-        self._stream.write(summary.to_text() + "\n")
-        self._stream.flush()
+        self._results.write(summary.to_text() + "\n")
+        self._results.flush()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -101,8 +102,8 @@ class _Rate:
 class TerminalReporter(PlainReporter):
     """One bar: documents, chunks, tokens per second, dead letters, what is waited for."""
 
-    def __init__(self, *, stream: TextIO) -> None:
-        super().__init__(stream=stream)
+    def __init__(self, *, stream: TextIO, results: TextIO) -> None:
+        super().__init__(stream=stream, results=results)
         self._rate = _Rate()
         self._bar: tqdm[Never] | None = None
 
@@ -150,8 +151,7 @@ class JsonReporter(PlainReporter):
         quiet: bool = False,
         progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
-        super().__init__(stream=events, quiet=quiet)
-        self._results = results
+        super().__init__(stream=events, results=results, quiet=quiet)
         self._rate = _Rate()
         self._progress_seconds = progress_seconds
         self._next_seconds = progress_seconds
@@ -206,9 +206,9 @@ def open_reporter(
     if settings.log_format == "json":
         reporter = JsonReporter(events=stderr, results=stdout, quiet=settings.quiet)
     elif settings.log_format == "auto" and stderr.isatty() and not settings.quiet:
-        reporter = TerminalReporter(stream=stderr)
+        reporter = TerminalReporter(stream=stderr, results=stdout)
     else:
-        reporter = PlainReporter(stream=stderr, quiet=settings.quiet)
+        reporter = PlainReporter(stream=stderr, results=stdout, quiet=settings.quiet)
     try:
         yield reporter
     finally:

@@ -22,11 +22,12 @@ def search_collection(
     """Return the chunks nearest to a text, the nearest first.
 
     Raises:
-        ConfigurationError: The collection does not exist, the filter is none, or the query is too
-            long.
+        ConfigurationError: The collection does not exist, the filter is none, or the query is
+            empty, not UTF-8 or too long.
         ContractError: The model at hand is not the collection's.
         UnavailableError: Milvus or the embedding server cannot be used.
     """
+    _check_query(text)
     with open_job_store(settings) as store:
         version = live_version(store, collection)
         contract = store.versions.contract(version)
@@ -49,6 +50,17 @@ def search_collection(
             )
         )
         return store.reader.search(collection, vector, limit=limit, where=expression)
+
+
+def _check_query(text: str) -> None:
+    if not text or text.isspace():
+        raise ConfigurationError(
+            "the query is empty", remedy="Give the text to search for, in quotes."
+        )
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigurationError(
+            "the query is not UTF-8", remedy="Give it in UTF-8, or set LANG to what it is in."
+        )
 
 
 def _find_model(settings: JobSettings, *, contract: CollectionContract) -> ModelFiles:

@@ -1,14 +1,18 @@
 """Writes hits, descriptions and what became of versions, for people and for programs."""
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+
+import click
 
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 
 SNIPPET_CHARACTERS = 240
+_TURNS_DIRECTION = frozenset({"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 def hits_as_text(hits: Sequence[SearchHit]) -> str:
@@ -49,9 +53,22 @@ def snippet(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text with nothing in it that a terminal obeys."""
+    """Return a text with nothing in it that a terminal obeys.
+
+    Invisible characters that belong to words and emoji stay, such as joiners; those that would turn
+    the direction of what follows do not.
+    """
     line = " ".join(text.split())
-    return "".join(character if character.isprintable() else "�" for character in line)
+    return "".join("�" if _is_obeyed(character) else character for character in line)
+
+
+def _is_obeyed(character: str) -> bool:
+    if character.isprintable():
+        return False
+    return (
+        unicodedata.category(character) in ("Cc", "Cs")
+        or unicodedata.bidirectional(character) in _TURNS_DIRECTION
+    )
 
 
 def _hit_as_fields(hit: SearchHit, rank: int) -> dict[str, object]:
@@ -65,7 +82,9 @@ def _hit_as_text(hit: SearchHit, rank: int) -> str:
     span = f"chars {chunk.char_start}-{chunk.char_end}"
     part = f"chunk {chunk.chunk_index + 1}/{chunk.num_chunks}"
     document, source = one_line(chunk.doc_id), one_line(chunk.source)
-    head = f"{rank:>3}  {hit.score:.4f}  {document}  ({span}, {part})  {source}"
+    score = click.style(f"{hit.score:.4f}", dim=True)
+    where = click.style(f"({span}, {part})  {source}", dim=True)
+    head = f"{rank:>3}  {score}  {document}  {where}"
     return f"{head}\n     {snippet(chunk.text or '')}"
 
 

@@ -7,7 +7,6 @@ from embed_index.jobs.cli.options import (
     job_file_option,
     store_options,
 )
-from embed_index.jobs.collections.text import description_as_json, description_as_text
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
@@ -28,6 +27,7 @@ def describe(*, settings: JobSettings, collection: str, as_json: bool) -> None:
     embed-index describe articles --json --milvus-uri http://milvus:19530
     """  # noqa: D301 - Click wants the character
     from embed_index.jobs.collections.description import describe_collection
+    from embed_index.jobs.collections.text import description_as_json, description_as_text
 
     description = describe_collection(settings, collection=collection)
     click.echo(description_as_json(description) if as_json else description_as_text(description))

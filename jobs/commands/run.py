@@ -6,7 +6,6 @@ import click
 
 from embed_index.jobs.cli.failures import Invocation
 from embed_index.jobs.cli.options import SettingCommand, job_options
-from embed_index.jobs.cli.progress import open_reporter
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
@@ -35,6 +34,7 @@ def run(ctx: click.Context, /, *, settings: JobSettings) -> None:
     invocation.log_json = settings.log_format == "json"
     invocation.collection = settings.collection
 
+    from embed_index.jobs.cli.progress import open_reporter
     from embed_index.jobs.runs.index import run_index_job
     from embed_index.jobs.runs.metrics import leaving_metrics
 

@@ -7,7 +7,6 @@ from embed_index.jobs.cli.options import (
     job_file_option,
     search_options,
 )
-from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.settings import JobSettings
@@ -50,6 +49,7 @@ def search(
     embed-index search articles "refund" --json --job nightly.toml
     """  # noqa: D301 - Click wants the character
     from embed_index.jobs.collections.search import search_collection
+    from embed_index.jobs.collections.text import hits_as_json, hits_as_text
 
     hits = search_collection(
         settings, collection=collection, text=text, limit=limit, expression=expression

@@ -1,9 +1,11 @@
 """One check of a host: made whatever comes of it, and written for people and for programs."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
+
+import click
 
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, UnavailableError
@@ -37,6 +39,7 @@ def made(check: Check) -> HostCheck:
 
 _OUTCOME_WIDTH = len("problem")
 _SUBJECT_WIDTH = len("Milvus folder")
+_COLOURS: Mapping[str, str] = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def checks_as_text(checks: Sequence[HostCheck]) -> str:
@@ -64,6 +67,8 @@ def failure_of(checks: Sequence[HostCheck]) -> EmbedIndexError | None:
 
 
 def _as_text(check: HostCheck) -> str:
-    head = f"{check.outcome:<{_OUTCOME_WIDTH}}  {check.subject:<{_SUBJECT_WIDTH}}  "
+    outcome = f"{check.outcome:<{_OUTCOME_WIDTH}}"
+    subject = f"  {check.subject:<{_SUBJECT_WIDTH}}  "
     lines = [line for text in (check.found, check.remedy) for line in text.splitlines()]
-    return head + ("\n" + " " * len(head)).join(lines)
+    below = "\n" + " " * len(outcome + subject)
+    return click.style(outcome, fg=_COLOURS[check.outcome]) + subject + below.join(lines)

@@ -99,7 +99,6 @@ def _check_lock(settings: JobSettings) -> HostCheck:
     return HostCheck(
         subject="lock",
         outcome="warning",
-        found=f"process {holder.pid} on {holder.host} works on {settings.collection} "
-        f"since {holder.started_at}",
+        found=f"a run works on {settings.collection}: {holder}",
         remedy="A second run would exit with 5 until that one has ended.",
     )

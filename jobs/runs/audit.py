@@ -147,7 +147,7 @@ def _mend(job: OpenJob, notes: AuditNotes) -> int:
             version=version,
             find_untrusted=notes.untrusted,
         ),
-        reporter=PlainReporter(stream=io.StringIO(), quiet=True),
+        reporter=PlainReporter(stream=io.StringIO(), results=io.StringIO(), quiet=True),
     )
 
     def settle_repair() -> None:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 
 from embed_index.jobs.runs.history import CollectionStatus, PastRun, VersionCounts
+from embed_index.schemas.moments import in_words
 
 _HEAD = (
     "started",
@@ -26,7 +26,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def history_as_text(runs: Sequence[PastRun]) -> str:
-    """Return a table, one line a run under one of headings; times are UTC."""
+    """Return a table, one line a run under one of headings; times are this host's."""
     lines = [_HEAD, *map(_cells, runs)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
@@ -41,9 +41,10 @@ def status_as_text(status: CollectionStatus) -> str:
     """Return one fact a line."""
     holder, success = status.holder, status.last_success
     fresh = "never brought in step here"
-    if success is not None and status.fresh_seconds is not None:
-        ended = _moment(success.record.finished_at)
-        fresh = f"in step {_span(status.fresh_seconds)} ago, at {ended} ({success.record.version})"
+    ended = None if success is None else success.record.finished_at
+    if success is not None and ended is not None and status.fresh_seconds is not None:
+        ago = _span(status.fresh_seconds)
+        fresh = f"in step {ago} ago, at {in_words(ended)} ({success.record.version})"
     facts = [
         ("collection", status.collection),
         ("running", "no" if holder is None else _words(status)),
@@ -107,7 +108,7 @@ def _cells(run: PastRun) -> tuple[str, ...]:
     )
     code = run.record.exit_code
     return (
-        _moment(run.record.started_at),
+        in_words(run.record.started_at),
         run.outcome,
         *(f"{number:,}" for number in numbers),
         f"{counters.seconds:,.1f}",
@@ -129,18 +130,14 @@ def _run_as_text(run: PastRun) -> str:
     code = "" if record.exit_code is None else f", exit code {record.exit_code}"
     first_line = record.error.partition("\n")[0]
     error = f": {first_line}" if first_line else ""
-    return f"{_moment(record.started_at)}, {run.outcome}{code}{error}"
+    return f"{in_words(record.started_at)}, {run.outcome}{code}{error}"
 
 
 def _words(status: CollectionStatus) -> str:
-    holder = status.holder
-    assert holder is not None
-    since = _moment(datetime.fromisoformat(holder.started_at))
     last = status.last_run
-    by = f"process {holder.pid} on {holder.host}, since {since}"
     if last is None or last.outcome != "running":
-        return by
-    return f"{by}, {last.record.counters.num_documents_done:,} documents done"
+        return str(status.holder)
+    return f"{status.holder}, {last.record.counters.num_documents_done:,} documents done"
 
 
 def _version_as_text(version: VersionCounts) -> str:
@@ -154,10 +151,6 @@ def _version_as_text(version: VersionCounts) -> str:
     if not version.was_live:
         parts.append("not finished")
     return ", ".join(parts)
-
-
-def _moment(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _span(seconds: float) -> str:

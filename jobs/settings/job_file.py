@@ -1,5 +1,6 @@
 """Reads a job file: TOML with one section per area."""
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +28,9 @@ _TYPE_NAMES = {
     "number": "a number",
     "boolean": "true or false",
 }
+
+_PARQUET = b"PAR1"
+"""What every Parquet file begins with, unless its footer is encrypted."""
 
 
 def read_job_file(path: Path) -> dict[str, Sourced]:
@@ -60,6 +64,7 @@ def read_job_file(path: Path) -> dict[str, Sourced]:
 
 def _parse(path: Path) -> dict[str, object]:
     try:
+        _refuse_corpus(path)
         # Some editors put a byte order mark before the text.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -81,6 +86,22 @@ def _parse(path: Path) -> dict[str, object]:
             f"job file {path} is not TOML: {error}",
             remedy='Correct that line; text stands in quotes, lists as ["a", "b"].',
         ) from None
+
+
+def _refuse_corpus(path: Path) -> None:
+    """Refuse what is to be indexed in the place of what says how; OSError where there is none."""
+    if path.is_dir():
+        what = "a folder"
+    else:
+        with path.open("rb") as file:
+            what = "a Parquet file" if file.read(len(_PARQUET)) == _PARQUET else ""
+    if what:
+        named = shlex.quote(str(path))
+        raise ConfigurationError(
+            f"{path} is {what}, not a job file",
+            remedy=f"Write a job file for it with `embed-index init {named}`, or index it with"
+            f" `embed-index run --input {named} --collection NAME`.",
+        )
 
 
 def _typed(field: SettingField, sourced: Sourced) -> Sourced:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -142,6 +141,8 @@ def _from_env_file(folder: Path) -> dict[str, Sourced]:
     path = env_file_in(folder)
     if path is None:
         return {}
+    from dotenv import dotenv_values
+
     try:
         # Interpolation would rewrite a password with a dollar sign in it.
         variables = dotenv_values(path, interpolate=False)

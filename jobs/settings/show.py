@@ -40,7 +40,13 @@ def toml_value(field: SettingField, value: object) -> str:
         value = MASK
     if isinstance(value, Path):
         value = str(value)
-    return mask_userinfo(json.dumps(value, ensure_ascii=False))
+    return mask_userinfo(toml_literal(value))
+
+
+def toml_literal(value: object) -> str:
+    """Return text, numbers or lists of them as TOML writes them."""
+    # As JSON does, but for one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _HEAD = (

@@ -13,6 +13,7 @@ from typing import Self
 
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.schemas.errors import LockHeldError
+from embed_index.schemas.moments import in_words
 
 _MAX_HOLDER_BYTES = 4096
 _PATIENCE_SECONDS = 0.1
@@ -29,6 +30,10 @@ class LockHolder:
     host: str
     started_at: str
     """ISO 8601 in UTC."""
+
+    def __str__(self) -> str:
+        since = in_words(datetime.fromisoformat(self.started_at))
+        return f"process {self.pid} on {self.host}, since {since}"
 
 
 class RunLock:
@@ -102,7 +107,7 @@ class RunLock:
                     time.sleep(_POLL_SECONDS)
                     continue
                 raise LockHeldError(
-                    f"{self._held_means}: {_words(holder)}.",
+                    f"{self._held_means}: {holder or 'it started only just now'}.",
                     remedy=f"Wait for it to end; the lock is {self.path}.",
                 ) from error
             except BaseException:
@@ -160,13 +165,6 @@ def _read_holder(descriptor: int) -> LockHolder | None:
     except (ValueError, TypeError):
         return None
     return holder
-
-
-def _words(holder: LockHolder | None) -> str:
-    if holder is None:
-        return "it started only just now"
-    since = datetime.fromisoformat(holder.started_at).isoformat(timespec="seconds")
-    return f"process {holder.pid} on {holder.host}, since {since}"
 
 
 def _close_all_in_child() -> None:

@@ -32,7 +32,7 @@ class LastCommit(PlainReporter):
     """Remembers when the last document was committed."""
 
     def __init__(self) -> None:
-        super().__init__(stream=sys.stderr, quiet=True)
+        super().__init__(stream=sys.stderr, results=sys.stdout, quiet=True)
         self.at = 0.0
         self._num_done = 0
 

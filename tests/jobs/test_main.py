@@ -1,11 +1,13 @@
 """The command line: help, exit codes, messages, and what the commands hand on."""
 
+import importlib.metadata
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -486,7 +488,11 @@ def test_help_answers_in_under_300_ms(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "absent"),
-    [(("--help",), HEAVY), (("run", "--help"), ("torch", "sglang", "pymilvus", "pyarrow"))],
+    [
+        (("--help",), HEAVY),
+        (("--version",), HEAVY),
+        (("run", "--help"), ("torch", "sglang", "pymilvus", "pyarrow", "numpy", "tqdm")),
+    ],
 )
 def test_help_imports_nothing_heavy(
     repository: Path, arguments: tuple[str, ...], absent: tuple[str, ...]
@@ -509,8 +515,17 @@ def test_help_imports_nothing_heavy(
     assert not modules & set(absent)
 
 
-def test_version_is_that_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer: Callable[[str], str] = {"embed-index": "1.2.3"}.__getitem__
-    monkeypatch.setattr("importlib.metadata.version", answer)
+def test_version_names_what_a_bug_report_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"embed-index": "1.2.3", "sglang": "0.5.23", "milvus-lite": "3.2.2"}
 
-    assert invoke("--version").stdout == "embed-index 1.2.3\n"
+    def version(distribution: str) -> str:
+        if distribution not in installed:
+            raise importlib.metadata.PackageNotFoundError(distribution)
+        return installed[distribution]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+
+    assert invoke("--version").stdout == (
+        "embed-index 1.2.3 (sglang 0.5.23, pymilvus not installed, milvus-lite 3.2.2,"
+        f" Python {platform.python_version()})\n"
+    )

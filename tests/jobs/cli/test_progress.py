@@ -85,12 +85,12 @@ def test_format_and_terminal_choose_the_reporter(
 
 
 def test_without_a_terminal_there_are_only_notices_and_a_closing_summary() -> None:
-    stream = io.StringIO()
+    stream, results = io.StringIO(), io.StringIO()
 
-    go_through_a_run(PlainReporter(stream=stream))
+    go_through_a_run(PlainReporter(stream=stream, results=results))
 
-    assert stream.getvalue() == (
-        "The server is started again.\n"
+    assert stream.getvalue() == "The server is started again.\n"
+    assert results.getvalue() == (
         "collection    articles (articles_v1)\n"
         "documents     1,200 (1,000 new, 100 changed, 90 unchanged, 7 refreshed, 3 deleted)\n"
         "chunks        5,000 embedded, 20 kept\n"
@@ -103,14 +103,14 @@ def test_without_a_terminal_there_are_only_notices_and_a_closing_summary() -> No
 def test_quiet_says_nothing_at_all() -> None:
     stream = io.StringIO()
 
-    go_through_a_run(PlainReporter(stream=stream, quiet=True))
+    go_through_a_run(PlainReporter(stream=stream, results=stream, quiet=True))
 
     assert stream.getvalue() == ""
 
 
 def test_bar_shows_documents_chunks_rate_and_what_is_waited_for() -> None:
     stream = Terminal()
-    reporter = TerminalReporter(stream=stream)
+    reporter = TerminalReporter(stream=stream, results=io.StringIO())
 
     reporter.started(collection="articles", num_documents=4)
     reporter.progressed(at(100.0, chunks=1234, tokens=1000), waiting_for="")
@@ -126,7 +126,7 @@ def test_bar_is_wiped_before_the_summary_and_after_a_failure() -> None:
     finished, failed = Terminal(), Terminal()
     settings = JobSettings()
 
-    with open_reporter(settings, stdout=io.StringIO(), stderr=finished) as reporter:
+    with open_reporter(settings, stdout=finished, stderr=finished) as reporter:
         go_through_a_run(reporter)
     with (
         contextlib.suppress(ZeroDivisionError),

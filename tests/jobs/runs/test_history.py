@@ -1,8 +1,10 @@
 """`status` and `history`: what the ledger and the lock say, and nothing created."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,25 @@ def test_history_tells_what_each_run_did_newest_first(lite_job: JobFolder) -> No
     assert len(table) == 5
     assert [line.split() for line in newest] == [line.split() for line in table[:2]]
     assert table[4].split()[2:8] == ["done", "4", "0", "0", "0", "0"]
+
+
+def test_times_are_told_with_their_zone(
+    lite_job: JobFolder, in_zone: Callable[[str], None]
+) -> None:
+    in_zone("Asia/Kathmandu")
+    lite_job.write(CORPUS)
+    lite_job.run()
+
+    _, run = lite_job.on_ledger("history").stdout.splitlines()
+    status = lite_job.on_ledger("status").stdout
+    (record,) = lite_job.history()
+
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:45"
+    assert re.match(rf"{moment}  done ", run)
+    assert re.search(rf"freshness +in step .* ago, at {moment} ", status)
+    assert re.search(rf"last run +{moment}, done", status)
+    # Programs are told in UTC.
+    assert record["started_at"].endswith("+00:00")
 
 
 def test_status_tells_last_run_freshness_and_counts(lite_job: JobFolder) -> None:

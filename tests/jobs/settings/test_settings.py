@@ -235,7 +235,7 @@ def test_state_is_kept_beside_the_job_file(tmp_path: Path, toml: str | None, hom
             "--id-column",
         ),
         ("[source]\ncarry = ['doc_id']\n", "must not name 'doc_id'", "--carry"),
-        ("[source]\ncarry = ['a-b']\n", "must not name 'a-b': Milvus takes letters", "--carry"),
+        ("[source]\ncarry = ['a-b']\n", "must not name 'a-b'; Milvus takes letters", "--carry"),
         ("[server]\nextra_args = ['--grpc-port=1']\n", "must not hold --grpc-port", "extra-args"),
         ("[server]\nextra_args = ['--model', 'x']\n", "must not hold --model-path", "extra-args"),
         ("[milvus]\ncollection = 'a-b'\n", "letters, digits and underscores", "--collection"),
@@ -288,7 +288,8 @@ def test_bad_value_is_refused_with_its_source(
     ("write", "message"),
     [
         (lambda path: None, "does not exist"),
-        (lambda path: path.mkdir(), "cannot be read"),
+        (lambda path: path.mkdir(), "is a folder, not a job file"),
+        (lambda path: path.write_bytes(b"PAR1\xff"), "is a Parquet file, not a job file"),
         (lambda path: path.write_bytes(b"\xff"), "not UTF-8"),
     ],
 )
@@ -298,6 +299,17 @@ def test_unreadable_job_file_is_refused(tmp_path: Path, write: object, message: 
 
     with pytest.raises(ConfigurationError, match=message):
         load_settings(job_file=Path("job.toml"), environ={}, folder=tmp_path)
+
+
+def test_a_corpus_in_place_of_a_job_file_is_told_how_to_index_it(
+    tmp_path: Path, sample_corpus: Path
+) -> None:
+    corpus = sample_corpus / "mixed.parquet"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(job_file=corpus, environ={}, folder=tmp_path)
+
+    assert f"`embed-index init {corpus}`" in refused.value.remedy
+    assert f"`embed-index run --input {corpus} --collection NAME`" in refused.value.remedy
 
 
 @pytest.mark.parametrize(

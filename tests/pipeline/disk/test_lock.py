@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -64,11 +65,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "docs.lock"
 
 
-def test_the_second_run_hears_who_holds_the_lock_since_when(path: Path) -> None:
+def test_the_second_run_hears_who_holds_the_lock_since_when(
+    path: Path, in_zone: Callable[[str], None]
+) -> None:
+    in_zone("Asia/Kathmandu")
     with RunLock(path), pytest.raises(LockHeldError) as raised, RunLock(path):
         pass
 
-    expected = rf"process {os.getpid()} on \S+, since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    expected = rf"process {os.getpid()} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\+05:45"
     assert re.search(expected, raised.value.message)
     assert str(path) in raised.value.remedy
 

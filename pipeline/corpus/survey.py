@@ -1,0 +1,203 @@
+"""Looks at the columns of a corpus that nobody has described yet: types, and the first rows."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from embed_index.pipeline.corpus.conversion import _to_python
+from embed_index.pipeline.corpus.parquet import (
+    _carried_column,
+    _find_files,
+    _is_text,
+    _open,
+    _rows_per_batch,
+    _value_type,
+)
+from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
+from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.names import check_carried_names
+
+MAX_ROWS = 1000
+_MAX_FILES = 10
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyedColumn:
+    """One column, as the first rows show it."""
+
+    name: str
+    type: str
+    """As Arrow names it."""
+    is_text: bool
+    is_integer: bool
+    num_rows: int
+    """Looked at; 0 for a column of a type that nothing can be made of."""
+    num_empty: int
+    """Null, or empty, or only white space."""
+    num_distinct: int
+    """Of the values that are not."""
+    mean_bytes: float
+    """Of texts that are not empty, in UTF-8; 0 for other types."""
+    long_bytes: int
+    """Nineteen of twenty of these texts are no longer."""
+    has_spaces: bool
+    """Whether a text has white space in it, as prose has and keys have not."""
+    has_other_scripts: bool
+    """Whether a text has characters beyond ASCII; some scripts need no white space for prose."""
+    unfit_as_id: str
+    """Why the values seen cannot tell documents apart; empty if they can."""
+    not_carried: str
+    """Why the values seen cannot be carried; empty if they can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSurvey:
+    """What a corpus looks like from outside."""
+
+    num_files: int
+    num_rows: int
+    num_rows_seen: int
+    columns: tuple[SurveyedColumn, ...]
+    """Those that every file has, in the order of the first."""
+
+
+def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
+    """Look at every file's footer, and at the first rows of some files.
+
+    Args:
+        inputs: Files, folders and glob patterns, as of `ParquetSource`.
+
+    Raises:
+        ConfigurationError: No such file, not Parquet, or damaged where it was looked at.
+    """
+    files = _find_files(inputs)
+    schemas, num_rows = [], 0
+    for file in files:
+        with _open(file) as parquet:
+            num_rows += parquet.metadata.num_rows
+            schemas.append(parquet.schema_arrow)
+    named = [field for field in schemas[0] if field.name]
+    shared = [field for field in named if all(_has(schema, field) for schema in schemas)]
+    values: dict[str, list[object]] = {f.name: [] for f in shared if _is_scalar(f.type)}
+    # Files of one corpus may count their rows from 0 each; only several of them show it.
+    chosen = dict.fromkeys(files[n * len(files) // _MAX_FILES] for n in range(_MAX_FILES))
+    num_rows_seen = 0
+    for file in chosen:
+        for batch in _first_rows(file, list(values), num_files=len(chosen)):
+            num_rows_seen += batch.num_rows
+            for name, seen in values.items():
+                seen.extend(_to_python(batch.column(name)))
+    return CorpusSurvey(
+        num_files=len(files),
+        num_rows=num_rows,
+        num_rows_seen=num_rows_seen,
+        columns=tuple(_looked_at(files[0], field, values.get(field.name, [])) for field in shared),
+    )
+
+
+def _has(schema: pa.Schema, field: pa.Field) -> bool:
+    if schema.names.count(field.name) != 1:
+        return False
+    here, there = _value_type(schema.field(field.name).type), _value_type(field.type)
+    return bool(here == there or (_is_text(here) and _is_text(there)))
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    return bool(
+        _is_text(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date(kind)
+    )
+
+
+def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator[pa.RecordBatch]:
+    if not names:
+        return
+    num_rows_wanted, num_bytes_wanted = -(-MAX_ROWS // num_files), _MAX_BYTES // num_files
+    with _open(file) as parquet:
+        try:
+            for row_group in range(parquet.num_row_groups):
+                size = min(num_rows_wanted, _rows_per_batch(parquet, row_group))
+                for batch in parquet.iter_batches(size, [row_group], names, use_threads=False):
+                    yield batch.slice(0, num_rows_wanted)
+                    num_rows_wanted -= batch.num_rows
+                    num_bytes_wanted -= batch.nbytes
+                    if num_rows_wanted <= 0 or num_bytes_wanted <= 0:
+                        return
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigurationError(
+                f"input: {file} cannot be read ({type(error).__name__})",
+                remedy="The file is damaged or encrypted; write it again, or leave it out.",
+            ) from error
+
+
+def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> SurveyedColumn:
+    kind = _value_type(field.type)
+    present = [value for value in values if not _is_empty(value)]
+    texts = [value for value in present if isinstance(value, str)]
+    sizes = sorted(len(text.encode()) for text in texts)
+    num_distinct = len(set(present))
+    return SurveyedColumn(
+        name=field.name,
+        type=str(kind),
+        is_text=_is_text(kind),
+        is_integer=bool(pa.types.is_integer(kind)),
+        num_rows=len(values),
+        num_empty=len(values) - len(present),
+        num_distinct=num_distinct,
+        mean_bytes=sum(sizes) / len(sizes) if sizes else 0.0,
+        long_bytes=sizes[math.ceil(0.95 * len(sizes)) - 1] if sizes else 0,
+        has_spaces=any(len(text.split(maxsplit=1)) > 1 for text in texts),
+        has_other_scripts=not all(text.isascii() for text in texts),
+        unfit_as_id=_flaw_as_id(kind, values, num_distinct=num_distinct),
+        not_carried=_flaw_as_carried(file, field, values),
+    )
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: int) -> str:
+    if not (_is_text(kind) or pa.types.is_integer(kind)):
+        return f"is {kind}"
+    if not values:
+        return "has no rows"
+    num_empty = sum(map(_is_empty, values))
+    if num_empty:
+        return f"is null or empty in {num_empty:,} rows"
+    num_repeated = len(values) - num_distinct
+    if num_repeated:
+        return f"repeats itself in {num_repeated:,} rows"
+    try:
+        for value in values:
+            check_id(value if isinstance(value, bytes) else str(value))
+    except BadRowError as bad:
+        return f"has a value that is none: {bad.detail}"
+    return ""
+
+
+def _flaw_as_carried(file: Path, field: pa.Field, values: Sequence[object]) -> str:
+    try:
+        check_carried_names([field.name])
+    except ValueError as error:
+        return f"{str(error).removeprefix('must not name ')}."
+    try:
+        column: CarriedColumn = _carried_column(file, field)
+    except ConfigurationError:
+        return "A collection cannot carry this type."
+    try:
+        for value in values:
+            check_carried(column, value)
+    except BadRowError as bad:
+        return bad.detail
+    return "" if any(not _is_empty(value) for value in values) else "It is empty."
