@@ -1,6 +1,7 @@
 """The architecture's rules, read from the source: floors, doors, and what the wheel holds."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def violations(root: Path) -> list[str]:
 
 def test_imports_go_down_and_through_the_doors(repository: Path) -> None:
     assert violations(repository) == []
+
+
+def test_the_architecture_page_shows_the_floors(repository: Path) -> None:
+    page = (repository / "pipeline" / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (\d+) \| `([\w/.]+)` \| .+ \|$", page, re.MULTILINE)
+    floors = [(str(number), room) for number, rooms in enumerate(FLOORS, 1) for room in rooms]
+
+    assert sorted(shown) == sorted(floors)
 
 
 def test_every_private_module_exists(repository: Path) -> None:
