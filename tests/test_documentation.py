@@ -227,6 +227,7 @@ def test_the_first_job_of_the_readme_ends_in_a_searched_collection(
     pq.write_table(
         pa.table({"id": ["a", "b", "c"], "text": texts}), tmp_path / "corpus" / "a.parquet"
     )
+    (tmp_path / "Makefile").write_text("demo:\n")  # It is done.
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "sample-model").symlink_to(sample_model)
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
