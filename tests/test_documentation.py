@@ -64,6 +64,23 @@ def test_the_pages_are_found() -> None:
     assert {"README.md", "docs/nights.md", "pipeline/README.md"} < {page.name for page in PAGES}
 
 
+def test_pages_are_read_to_the_last_command_flag_and_sentence(repository: Path) -> None:
+    made_up = Page(
+        repository / "made_up.md",
+        "# Title\n\nOne `embed-index run --a` ends. Two\ngoes on: [a link](x.md#y)\n"
+        "- three\n\n| four five. Six | `embed-index gc \\| x` |\n\n    embed-index no\n\n"
+        "```sh\nembed-index keys \\\n    --b   # c\nembed-index d > e; x\nnot embed-index f\n```\n"
+        "```toml\na = 1\n```\n<!-- embed-index g -->\n",
+    )
+
+    assert made_up.commands("embed-index") == [["keys", "--b"], ["d"], ["run", "--a"], ["gc"]]
+    assert made_up.links() == ["x.md#y"]
+    assert made_up.blocks("toml") == ["a = 1\n"]
+    assert [sentence for sentence in made_up.sentences() if sentence] == [
+        "# Title", "One code ends.", "Two goes on: a link", "- three", "four five.", "Six", "code",
+    ]  # fmt: skip
+
+
 @every_page
 def test_every_command_can_be_given(page: Page) -> None:
     for arguments in page.commands("embed-index"):

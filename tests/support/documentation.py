@@ -72,7 +72,7 @@ class Page(NamedTuple):
         paragraph: list[str] = []
         for line in [*prose.splitlines(), ""]:
             if not line.strip() or _BLOCK_START.match(line.lstrip()):
-                yield from _SENTENCE_END.split(" ".join(paragraph))
+                yield from _SENTENCE_END.split(" ".join(paragraph).strip())
                 paragraph = []
             if line.startswith("|"):
                 for cell in line.split("|"):
