@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from documentation import Page, read_pages
+from documentation import Page, find_commands, find_messages, read_pages
 from hash_embedding_server import HashEmbeddingServer
 
 from embed_index.jobs.main import cli
@@ -81,12 +81,39 @@ def test_pages_are_read_to_the_last_command_flag_and_sentence(repository: Path) 
     ]  # fmt: skip
 
 
-@every_page
-def test_every_command_can_be_given(page: Page) -> None:
-    for arguments in page.commands("embed-index"):
+def assert_can_be_given(commands: Iterable[list[str]], *, where: str) -> None:
+    for arguments in commands:
         if tuple(arguments) not in COMMANDS:  # Those are mentioned, not given.
             result = parse(arguments)
-            assert result.exit_code == 0, f"{page.name}: {arguments}\n{result.output}"
+            assert result.exit_code == 0, f"{where}: {arguments}\n{result.output}"
+
+
+@every_page
+def test_every_command_can_be_given(page: Page) -> None:
+    assert_can_be_given(page.commands("embed-index"), where=page.name)
+
+
+def test_every_example_of_a_help_can_be_given() -> None:
+    for words, command in COMMANDS.items():
+        lines = (command.help or "").replace("\\\n", " ").splitlines()
+        examples = find_commands(lines, "embed-index")
+        assert examples, words
+        assert_can_be_given(examples, where=" ".join(words))
+
+
+def test_every_command_of_a_message_can_be_given(repository: Path) -> None:
+    files = [
+        file
+        for layer in ("jobs", "pipeline", "schemas")
+        for file in (repository / layer).rglob("*.py")
+    ]
+    given = 0
+    for file in files:
+        for message in find_messages(file):
+            spans = re.findall(r"`(embed-index [^`]+)`", " ".join(message.split()))
+            assert_can_be_given(find_commands(spans, "embed-index"), where=str(file))
+            given += len(spans)
+    assert given > 10
 
 
 @pytest.mark.parametrize(

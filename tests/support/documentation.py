@@ -1,8 +1,9 @@
 """The documentation as tests read it: pages, sentences, code spans, and the commands they print."""
 
+import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,23 +49,10 @@ class Page(NamedTuple):
         """Return the targets of links."""
         return [target for _, target in _LINK.findall(self.prose)]
 
-    def shell_lines(self) -> list[str]:
-        """Return every line that people may paste, from code blocks and from backticks."""
-        blocks = "\n".join(self.blocks("sh")).replace("\\\n", " ")
-        return [*blocks.splitlines(), *self.spans()]
-
     def commands(self, *program: str) -> list[list[str]]:
-        """Return the arguments of a program wherever it is called, up to a pipe or redirection."""
-        found = []
-        for line in self.shell_lines():
-            words = shlex.split(line, comments=True)
-            if words and words[0].startswith(".venv/bin/"):
-                words[0] = words[0].removeprefix(".venv/bin/")
-            if words[: len(program)] == [*program]:
-                arguments = words[len(program) :]
-                ends = [place for place, word in enumerate(arguments) if word in {"|", ">", "&"}]
-                found.append(arguments[: min(ends, default=len(arguments))])
-        return found
+        """Return the arguments of a program wherever a code block or a span calls it."""
+        blocks = "\n".join(self.blocks("sh")).replace("\\\n", " ")
+        return find_commands([*blocks.splitlines(), *self.spans()], *program)
 
     def sentences(self) -> Iterator[str]:
         """Yield the sentences of paragraphs, lists and cells of tables; code counts as one word."""
@@ -79,6 +67,34 @@ class Page(NamedTuple):
                     yield from _SENTENCE_END.split(cell.strip())
             else:
                 paragraph.append(line.strip())
+
+
+def find_commands(lines: Iterable[str], *program: str) -> list[list[str]]:
+    """Return the arguments of a program in each line that begins with it, up to a pipe."""
+    found = []
+    for line in lines:
+        given = line.strip().removeprefix(".venv/bin/")
+        if given.split()[: len(program)] == [*program]:
+            arguments = shlex.split(given, comments=True)[len(program) :]
+            ends = [place for place, word in enumerate(arguments) if word in {"|", ">", "&"}]
+            found.append(arguments[: min(ends, default=len(arguments))])
+    return found
+
+
+def find_messages(file: Path) -> Iterator[str]:
+    """Yield the texts of a module, with X in the place of what they are filled with."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    filled = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    pieces = {id(piece) for node in filled for piece in node.values}
+    for node in filled:
+        yield "".join(
+            str(piece.value) if isinstance(piece, ast.Constant) else "X" for piece in node.values
+        )
+    for text in ast.walk(tree):
+        if not isinstance(text, ast.Constant) or id(text) in pieces:
+            continue
+        if isinstance(text.value, str):
+            yield text.value
 
 
 def read_pages() -> list[Page]:
