@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("docs", "jobs", "pipeline", "sample_data", "schemas", "tests")
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^\n(?: {4,}.*\n)+", re.MULTILINE)
-_SPAN = re.compile(r"`([^`\n]+)`")
+_SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)]+)\)")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _BLOCK_START = re.compile(r"^(?:#+ |- |\d+\. |\|)")
@@ -43,7 +43,7 @@ class Page(NamedTuple):
 
     def spans(self) -> list[str]:
         """Return the texts in backticks."""
-        return [span.replace(r"\|", "|") for span in _SPAN.findall(self.prose)]
+        return [" ".join(span.replace(r"\|", "|").split()) for span in _SPAN.findall(self.prose)]
 
     def links(self) -> list[str]:
         """Return the targets of links."""
