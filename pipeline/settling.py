@@ -78,7 +78,7 @@ def settle(
     if not is_live:
         if live is not None:
             _check_losses(live, ledger=ledger, store=store, documents=documents, limits=deletion)
-        _check_contract(store, target=target, canaries=canaries)
+        _check_contract(store, target=target, canaries=canaries, alias=alias)
         _check_rows(store, ledger=ledger, documents=documents, alias=alias)
         store.versions.set_live(alias, version=target.name)
     ledger.mark_live(target.name)
@@ -110,7 +110,7 @@ def _check_losses(
 
 
 def _check_contract(
-    store: MilvusStore, *, target: TargetVersion, canaries: Sequence[Canary]
+    store: MilvusStore, *, target: TargetVersion, canaries: Sequence[Canary], alias: str
 ) -> None:
     stored = store.versions.contract(target.name)
     differing = stored.differences(target.contract)
@@ -120,7 +120,7 @@ def _check_contract(
         raise ContractError(
             f"{target.name}: its contract in Milvus is not the one that it was made with"
             f" ({', '.join(differing)}); the alias stays where it was",
-            remedy="Remove it with `embed-index gc --keep 0`, and rebuild again.",
+            remedy=f"Remove it with `embed-index gc {alias} --keep 0`, and rebuild again.",
         )
     if canaries:
         check_canaries(canaries, known=stored.canaries, version=target.name)
@@ -135,5 +135,5 @@ def _check_rows(
         raise StoreError(
             f"{documents.version} is not whole: {fault}; {alias!r} stays where it was",
             remedy="Run with --rebuild again to mend it. If that does not help, remove it with"
-            " `embed-index gc --keep 0`.",
+            f" `embed-index gc {alias} --keep 0`.",
         )

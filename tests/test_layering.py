@@ -1,6 +1,7 @@
 """The architecture's rules, read from the source: floors, doors, and what the wheel holds."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,14 @@ def test_imports_go_down_and_through_the_doors(repository: Path) -> None:
     assert violations(repository) == []
 
 
+def test_the_architecture_page_shows_the_floors(repository: Path) -> None:
+    page = (repository / "pipeline" / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (\d+) \| `([\w/.]+)` \| .+ \|$", page, re.MULTILINE)
+    floors = [(str(number), room) for number, rooms in enumerate(FLOORS, 1) for room in rooms]
+
+    assert sorted(shown) == sorted(floors)
+
+
 def test_every_private_module_exists(repository: Path) -> None:
     for room, names in PRIVATE.items():
         for name in names:
@@ -233,5 +242,6 @@ def test_the_wheel_holds_every_file(repository: Path, tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
 
-    assert packed == {f"embed_index/{file}" for file in files(repository)}
+    pages = {"pipeline/README.md"}
+    assert packed == {f"embed_index/{file}" for file in files(repository) if str(file) not in pages}
     assert "embed_index/jobs/deployment/templates/nginx.conf" in packed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embed_index.jobs.settings.loading import LoadedSettings, load_settings
-from embed_index.jobs.settings.show import render_config, render_settings_table
+from embed_index.jobs.settings.show import render_config
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, JobSettings
@@ -434,10 +434,3 @@ def test_every_setting_is_declared_in_full(field: SettingField) -> None:
     assert (field.flag is None) == field.secret
     assert sum(other.env == field.env for other in SETTINGS if field.env) <= 1
     assert sum((other.section, other.key) == (field.section, field.key) for other in SETTINGS) == 1
-
-
-def test_readme_holds_the_settings_table(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-
-    assert table.strip() == render_settings_table()
