@@ -270,6 +270,8 @@ class RecordedRun:
 
     def _report_progress(self) -> None:
         self._reporter.progressed(self._counters(), waiting_for=self._indexing.bottleneck())
+        for notice in self._inputs.source.take_notices():
+            self._reporter.notice(notice)
         for letter in self._letters.take_untold():
             self._reporter.dead_letter(letter)
 

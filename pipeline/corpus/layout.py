@@ -1,0 +1,149 @@
+"""Which columns of a file are read, and whether their types can be used."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from embed_index.schemas.columns import RESERVED_COLUMNS, CarriedColumn, CarriedType
+from embed_index.schemas.errors import ConfigurationError
+
+CarriedTypes = tuple[CarriedType | None, ...]
+"""One for each carried column; None where a file has nothing but nulls in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns of a corpus that a job reads."""
+
+    id_column: str
+    text_column: str
+    carry: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """Return each once."""
+        return list(dict.fromkeys((self.id_column, self.text_column, *self.carry)))
+
+    def check_carried_names(self) -> None:
+        """Refuse carried columns that no collection can have, whatever the files hold.
+
+        Raises:
+            ConfigurationError: A name is taken, not one that Milvus takes, or given twice.
+        """
+        for name in self.carry:
+            if name in RESERVED_COLUMNS:
+                raise ConfigurationError(
+                    f"carry: every collection has a field {name!r} of its own",
+                    remedy="Rename the column in the Parquet files, or do not carry it.",
+                )
+            if not (name.isascii() and name.isidentifier() and len(name) <= 255):
+                raise ConfigurationError(
+                    f"carry: {name!r} is no name that Milvus takes",
+                    remedy="Use letters, digits and underscores, not beginning with a digit.",
+                )
+        if len(set(self.carry)) != len(self.carry):
+            raise ConfigurationError("carry: a column is named twice", remedy="Name it once.")
+
+    def check_schema(self, file: Path, schema: pa.Schema) -> CarriedTypes:
+        """Return as what a file's carried columns are stored.
+
+        Raises:
+            ConfigurationError: A column is missing, there twice, or of a type that cannot be used.
+        """
+        for setting, column in self._settings():
+            num_columns = schema.names.count(column)
+            if num_columns != 1:
+                which = "several columns" if num_columns else "no column"
+                what = f"Set {setting} to one"
+                if setting == "carry":
+                    what = f"Correct the name in carry, or leave {column!r} out of it"
+                raise ConfigurationError(
+                    f"{setting}: {file} has {which} {column!r}",
+                    remedy=f"Its columns are: {', '.join(schema.names)}. {what}.",
+                )
+        # What holds nothing but nulls has no type; its rows become dead letters, one by one.
+        id_type, text_type = (
+            _value_type(schema.field(name).type) for name in (self.id_column, self.text_column)
+        )
+        if not (_is_text(id_type) or pa.types.is_integer(id_type) or pa.types.is_null(id_type)):
+            raise ConfigurationError(
+                f"id_column: {self.id_column!r} in {file} is {id_type}",
+                remedy="Document ids must be strings or integers.",
+            )
+        if not (_is_text(text_type) or pa.types.is_null(text_type)):
+            raise ConfigurationError(
+                f"text_column: {self.text_column!r} in {file} is {text_type}",
+                remedy="The text must be a column of strings.",
+            )
+        return tuple(_carried_type(file, schema.field(name)) for name in self.carry)
+
+    def _settings(self) -> Iterator[tuple[str, str]]:
+        yield "id_column", self.id_column
+        yield "text_column", self.text_column
+        for column in self.carry:
+            yield "carry", column
+
+
+class CarriedLayout:
+    """The carried columns of a corpus, which have one type in all of its files."""
+
+    def __init__(self, carry: Sequence[str]) -> None:
+        self._carry = carry
+        self._types: list[CarriedType | None] = [None] * len(carry)
+        self._first = ["other files"] * len(carry)
+
+    def add(self, file: Path, types: CarriedTypes) -> None:
+        """Take in what one file has.
+
+        Raises:
+            ConfigurationError: Another file has another type.
+        """
+        for place, (here, there) in enumerate(zip(types, self._types, strict=True)):
+            if here is None or here == there:
+                continue
+            if there is not None:
+                raise ConfigurationError(
+                    f"carry: {self._carry[place]!r} is {here} in {file}"
+                    f" but {there} in {self._first[place]}",
+                    remedy="Write the files with one type for the column, or do not carry it.",
+                )
+            self._types[place], self._first[place] = here, str(file)
+
+    def columns(self) -> tuple[CarriedColumn, ...]:
+        """Return the columns for good; one that is null in every row is text."""
+        kinds: list[CarriedType] = [kind or "text" for kind in self._types]
+        self._types = [*kinds]
+        return tuple(map(_column, self._carry, kinds))
+
+
+def _column(name: str, kind: CarriedType) -> CarriedColumn:
+    return CarriedColumn(name=name, type=kind)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _carried_type(file: Path, field: pa.Field) -> CarriedType | None:
+    kind = _value_type(field.type)
+    if pa.types.is_null(kind):
+        return None
+    if _is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "text"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return "integer"
+    if pa.types.is_floating(kind):
+        return "number"
+    raise ConfigurationError(
+        f"carry: {field.name!r} in {file} is {field.type}, which a collection cannot carry",
+        remedy="Carry strings, integers, floats, booleans, dates and timestamps.",
+    )
