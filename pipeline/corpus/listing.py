@@ -54,10 +54,12 @@ def list_corpus(inputs: Sequence[str]) -> Listing:
             "input: no Parquet file was named",
             remedy="Give --input, or `input` under [source] in the job file.",
         )
-    once = {file.resolve(): file for file in reversed(files)}
-    files = [file for file in dict.fromkeys(files) if once[file.resolve()] == file]
+    once: dict[Path, Path] = {}
+    for file in files:
+        once.setdefault(file.resolve(), file)
+    files = list(once.values())
     _refuse_tables(files)
-    ignored = tuple(dict.fromkeys(path for path in walk.ignored if path not in files))
+    ignored = tuple(dict.fromkeys(path for path in walk.ignored if path.resolve() not in once))
     return Listing(files=tuple(files), names=_shorten(files), ignored=ignored)
 
 
@@ -200,7 +202,8 @@ def _unseen(path: Path, error: OSError) -> ConfigurationError:
 
 def _refuse_tables(files: Sequence[Path]) -> None:
     """Refuse folders in which some files are no longer, or not yet, part of the table."""
-    for folder in dict.fromkeys(folder for file in files for folder in file.parents):
+    holding = {file.parent for file in files}
+    for folder in sorted(holding.union(*(folder.parents for folder in holding))):
         if (folder / "_delta_log").is_dir():
             kind = "Delta"
         elif (folder / ".hoodie").is_dir():
@@ -217,9 +220,5 @@ def _refuse_tables(files: Sequence[Path]) -> None:
 
 
 def _shorten(files: Sequence[Path]) -> tuple[str, ...]:
-    if len(files) == 1:
-        return (files[0].name,)
-    shared = files[0].parent
-    while not all(file.is_relative_to(shared) for file in files):
-        shared = shared.parent
+    shared = os.path.commonpath([file.parent for file in files])
     return tuple(file.relative_to(shared).as_posix() for file in files)
