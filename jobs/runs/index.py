@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
+from embed_index.jobs.adapters.live_version import adopt_types
 from embed_index.jobs.adapters.places import (
     dead_letter_folder,
     ledger_path,
@@ -58,6 +59,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         stack.enter_context(RunLock(lock_path(settings, settings.collection)))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         store = stack.enter_context(open_job_store(settings))
+        adopt_types(inputs, store=store)
         target = choose_target(
             store.versions,
             settings.collection,

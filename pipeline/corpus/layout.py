@@ -91,7 +91,7 @@ class CarriedLayout:
     def __init__(self, carry: Sequence[str]) -> None:
         self._carry = carry
         self._types: list[CarriedType | None] = [None] * len(carry)
-        self._first = ["other files"] * len(carry)
+        self._first: list[str | None] = [None] * len(carry)
 
     def add(self, file: Path, types: CarriedTypes) -> None:
         """Take in what one file has.
@@ -105,14 +105,18 @@ class CarriedLayout:
             if there is not None:
                 raise ConfigurationError(
                     f"carry: {self._carry[place]!r} is {here} in {file}"
-                    f" but {there} in {self._first[place]}",
+                    f" but {there} in {self._first[place] or 'the collection'}",
                     remedy="Write the files with one type for the column, or do not carry it.",
                 )
             self._types[place], self._first[place] = here, str(file)
 
-    def columns(self) -> tuple[CarriedColumn, ...]:
-        """Return the columns for good; one that is null in every row is text."""
-        kinds: list[CarriedType] = [kind or "text" for kind in self._types]
+    def settle(self, known: Sequence[CarriedColumn] = ()) -> tuple[CarriedColumn, ...]:
+        """Return the columns; those that are null in every row are as known, or else text."""
+        stored = {column.name: column.type for column in known}
+        kinds: list[CarriedType] = [
+            kind if kind is not None and first is not None else stored.get(name, "text")
+            for name, kind, first in zip(self._carry, self._types, self._first, strict=True)
+        ]
         self._types = [*kinds]
         return tuple(map(_column, self._carry, kinds))
 

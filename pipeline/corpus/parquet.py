@@ -12,6 +12,7 @@ from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 _TARGET_BATCH_BYTES = 8 << 20
@@ -53,7 +54,7 @@ class ParquetSource:
             with _open(file) as parquet:
                 self.num_rows += parquet.metadata.num_rows
                 self._check(file, parquet)
-        self.carried_columns = self._layout.columns()
+        self.carried_columns = self._layout.settle()
         self._num_nulls: Counter[str] = Counter()
         self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
 
@@ -78,6 +79,10 @@ class ParquetSource:
                     raise
             _check_unchanged(file, before)
         self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
+
+    def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
+        """Give columns that are null in every row the types that a collection has for them."""
+        self.carried_columns = self._layout.settle(known)
 
     def take_notices(self) -> list[str]:
         """Return what should be said of the corpus and was not yet."""

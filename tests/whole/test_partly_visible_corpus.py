@@ -1,5 +1,7 @@
-"""Documents are missing only where the whole corpus could be looked at."""
+"""A corpus of which less can be seen than the night before: files, rows or values."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from job_fixtures import JobFolder
 
 BOTH = {"a": "a text", "b": "another text"}
@@ -30,3 +32,17 @@ def test_leftovers_are_told_in_a_notice(lite_job: JobFolder) -> None:
 
     assert "begin with '_' or '.': 1," in done.stderr
     assert lite_job.doc_hashes("v1").keys() == BOTH.keys()
+
+
+def test_a_column_that_lost_all_its_values_keeps_its_type(lite_job: JobFolder) -> None:
+    file = lite_job.folder / "corpus" / "a.parquet"
+    file.parent.mkdir()
+    columns = {"id": ["a", "b"], "text": list(BOTH.values())}
+    pq.write_table(pa.table(columns | {"severity": [3, 4]}), file)
+    lite_job.run("--carry", "severity")
+    pq.write_table(pa.table(columns | {"severity": pa.nulls(2)}), file)
+
+    done = lite_job.run("--carry", "severity")
+
+    assert "severity is null in 2 rows, where the collection holds 0" in done.stderr
+    assert "2 refreshed" in done.stderr + done.stdout
