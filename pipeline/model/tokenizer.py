@@ -122,10 +122,10 @@ class ModelTokenizer:
             return self._encode_by_reference(text)
         raw, _ = self._fast.encode_batch_flat([text])
         ids: TokenIds = np.frombuffer(raw, dtype="<i4")
-        if all(unicodedata.is_normalized(form, text) for form in self._forms):
-            if self._num_bytes(ids) == len(text.encode("utf-8")):
-                return ids
-        elif self._num_bytes(ids) == self._num_normalised_bytes(text):
+        normalised = text
+        for form in self._forms:
+            normalised = unicodedata.normalize(form, normalised)
+        if self._num_bytes(ids) == len(normalised.encode("utf-8")):
             return ids
         # Python and the engines may know different versions of Unicode.
         return self._encode_by_reference(text)
