@@ -32,6 +32,7 @@ def settled_target(inputs: JobInputs, *, store: MilvusStore) -> TargetVersion:
     """
     collection = inputs.settings.collection
     store.versions.load(live_version(store, collection))
+    adopt_types(inputs, store=store)
     return choose_target(
         store.versions,
         collection,
@@ -39,3 +40,10 @@ def settled_target(inputs: JobInputs, *, store: MilvusStore) -> TargetVersion:
         carried=inputs.source.carried_columns,
         rebuild=False,
     )
+
+
+def adopt_types(inputs: JobInputs, *, store: MilvusStore) -> None:
+    """Let carried columns in which tonight's corpus has no value be of the collection's types."""
+    live = store.versions.live(inputs.settings.collection)
+    if live is not None:
+        inputs.source.adopt_types(store.versions.carried(live))

@@ -74,10 +74,9 @@ def _check_corpus(settings: JobSettings) -> HostCheck:
         carry=settings.carry,
     )
     columns = ", ".join((settings.id_column, settings.text_column, *settings.carry))
+    found = f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}"
     return HostCheck(
-        subject="corpus",
-        outcome="ok",
-        found=f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}",
+        subject="corpus", outcome="ok", found="; ".join((found, *source.take_notices()))
     )
 
 

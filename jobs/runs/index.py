@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
+from embed_index.jobs.adapters.live_version import adopt_types
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
 from embed_index.jobs.cli.failures import exit_code
@@ -39,6 +40,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         with run.under_way():
             inputs = check_inputs(settings)
             store = stack.enter_context(open_job_store(settings))
+            adopt_types(inputs, store=store)
             target = choose_target(
                 store.versions,
                 settings.collection,

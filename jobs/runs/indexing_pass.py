@@ -159,5 +159,7 @@ class IndexingPass:
 
     def _report_progress(self) -> None:
         self._reporter.progressed(self._run.counters(), waiting_for=self.flow.bottleneck())
+        for notice in self._job.inputs.source.take_notices():
+            self._reporter.notice(notice)
         for letter in self._letters.take_untold():
             self._reporter.dead_letter(letter)

@@ -73,7 +73,7 @@ class RowConversion:
     ) -> tuple[list[tuple[CarriedValue, ...]], dict[int, BadRowError]]:
         rows: list[tuple[CarriedValue, ...]] = [()] * batch.num_rows
         errors = {}
-        columns = (_to_python(batch.column(column.name)) for column in self.carried_columns)
+        columns = (to_python(batch.column(column.name)) for column in self.carried_columns)
         for row, values in enumerate(zip(*columns, strict=True)):
             try:
                 rows[row] = tuple(map(check_carried, self.carried_columns, values))
@@ -102,7 +102,7 @@ def _refuse(
     return None
 
 
-def _to_python(column: pa.Array) -> list[Any]:
+def to_python(column: pa.Array) -> list[Any]:
     """Convert a column; what Python cannot hold comes back as `_value_or_flaw` says."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

@@ -1,5 +1,6 @@
 """Stream documents from Parquet: row group by row group, only the columns that are needed."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,14 +8,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
+from embed_index.pipeline.corpus.listing import list_corpus
+from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch
-from embed_index.schemas.columns import CarriedColumn, CarriedType
-from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 _TARGET_BATCH_BYTES = 8 << 20
 _MAX_BATCH_ROWS = 2048
 _READ_BUFFER_BYTES = 1 << 20
-_MEND_FILE = "The file is damaged or encrypted; write it again, or leave it out of --input."
+_MEND_FILE = (
+    "A damaged file must be written again, and one that is encrypted without encryption, for it"
+    " cannot be decrypted here; or leave it out of --input."
+)
+_MAX_REASON_CHARS = 300
 
 
 class ParquetSource:
@@ -35,57 +43,79 @@ class ParquetSource:
             ConfigurationError: No such file, not Parquet, or a column is missing or of a type
                 that cannot be used.
         """
-        self._id_column = id_column
-        self._text_column = text_column
-        self._carry = tuple(carry)
-        self.files = _find_files(inputs)
-        self._names = _shorten(self.files)
+        self._columns = Columns(id_column=id_column, text_column=text_column, carry=tuple(carry))
+        listing = list_corpus(inputs)
+        self.files = listing.files
+        self._names = listing.names
         self.num_rows = 0
-        carried: tuple[CarriedColumn, ...] | None = None
+        self._layout = CarriedLayout(self._columns.carry)
         for file in self.files:
-            with _open(file) as parquet:
+            with open_parquet(file) as parquet:
                 self.num_rows += parquet.metadata.num_rows
-                found = self._check_columns(file, parquet.schema_arrow)
-            if carried is not None and found != carried:
-                self._refuse_mixed_types(file, found, carried)
-            carried = found
-        self.carried_columns = carried or ()
+                self._check(file, parquet)
+        self.carried_columns = self._layout.settle()
+        self._num_nulls: Counter[str] = Counter()
+        self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
 
     def read(self) -> Iterator[RowBatch]:
         """Yield the rows of all files in order.
 
         Raises:
             ConfigurationError: A file became unreadable or is damaged.
+            UnavailableError: A file was taken away or changed while it was read.
         """
+        self._num_nulls.clear()
         for file, name in zip(self.files, self._names, strict=True):
-            with _open(file) as parquet:
-                for row_group in range(parquet.num_row_groups):
-                    yield from self._read_row_group(parquet, file, name, row_group)
+            before = _state(file)
+            with open_parquet(file) as parquet:
+                self._check(file, parquet)
+                try:
+                    for row_group in range(parquet.num_row_groups):
+                        yield from self._read_row_group(parquet, file, name, row_group)
+                except ConfigurationError:
+                    # Half of one file and half of another look like damage.
+                    _check_unchanged(file, before)
+                    raise
+            _check_unchanged(file, before)
+        self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
+
+    def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
+        """Give columns that are null in every row the types that a collection has for them."""
+        self.carried_columns = self._layout.settle(known)
+
+    def take_notices(self) -> list[str]:
+        """Return what should be said of the corpus and was not yet."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _check(self, file: Path, parquet: pq.ParquetFile) -> None:
+        self._layout.add(file, self._columns.check_schema(file, parquet.schema_arrow))
 
     def _read_row_group(
         self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
     ) -> Iterator[RowBatch]:
-        columns = list(dict.fromkeys((self._id_column, self._text_column, *self._carry)))
         batches = parquet.iter_batches(
-            batch_size=_rows_per_batch(parquet, row_group),
+            batch_size=rows_per_batch(parquet, row_group),
             row_groups=[row_group],
-            columns=columns,
+            columns=self._columns.names(),
             use_threads=False,
         )
         conversion = RowConversion(
-            id_column=self._id_column,
-            text_column=self._text_column,
+            id_column=self._columns.id_column,
+            text_column=self._columns.text_column,
             carried_columns=self.carried_columns,
         )
         row = 0
         try:
             for batch in batches:
+                for column in self._columns.carry:
+                    self._num_nulls[column] += batch.column(column).null_count
                 yield conversion.convert(batch, path=name, row_group=row_group, first_row=row)
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(
                 f"input: {file} cannot be read at row group {row_group}, about row {row}"
-                f" ({type(error).__name__})",
+                f" ({_reason(error)})",
                 remedy=_MEND_FILE,
             ) from error
         num_rows = parquet.metadata.row_group(row_group).num_rows
@@ -97,122 +127,80 @@ class ParquetSource:
                 remedy=_MEND_FILE,
             )
 
-    def _check_columns(self, file: Path, schema: pa.Schema) -> tuple[CarriedColumn, ...]:
-        for setting, column in (
-            ("id_column", self._id_column),
-            ("text_column", self._text_column),
-            *(("carry", column) for column in self._carry),
-        ):
-            num_columns = schema.names.count(column)
-            if num_columns != 1:
-                which = "several columns" if num_columns else "no column"
-                raise ConfigurationError(
-                    f"{setting}: {file} has {which} {column!r}",
-                    remedy=f"Its columns are: {', '.join(schema.names)}. Set {setting} to one.",
-                )
-        id_type, text_type = (
-            _value_type(schema.field(name).type) for name in (self._id_column, self._text_column)
-        )
-        if not (_is_text(id_type) or pa.types.is_integer(id_type)):
-            raise ConfigurationError(
-                f"id_column: {self._id_column!r} in {file} is {id_type}",
-                remedy="Document ids must be strings or integers.",
-            )
-        if not _is_text(text_type):
-            raise ConfigurationError(
-                f"text_column: {self._text_column!r} in {file} is {text_type}",
-                remedy="The text must be a column of strings.",
-            )
-        return tuple(_carried_column(file, schema.field(name)) for name in self._carry)
-
-    def _refuse_mixed_types(
-        self, file: Path, found: Sequence[CarriedColumn], first: Sequence[CarriedColumn]
-    ) -> None:
-        for here, there in zip(found, first, strict=True):
-            if here != there:
-                raise ConfigurationError(
-                    f"carry: {here.name!r} is {here.type} in {file}"
-                    f" but {there.type} in {self.files[0]}",
-                    remedy="Write the files with one type for the column, or do not carry it.",
+    def _tell_nulls(self) -> Iterator[str]:
+        for column in self.carried_columns:
+            num_nulls = self._num_nulls[column.name]
+            if num_nulls:
+                yield (
+                    f"carry: {column.name} is null in {num_nulls:,} rows, where the collection"
+                    f" holds {EMPTY_VALUES[column.type]!r}"
                 )
 
 
-def _find_files(inputs: Sequence[str]) -> tuple[Path, ...]:
-    files: list[Path] = []
-    for text in inputs:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*.parquet") if file.is_file())
-        elif path.is_file():
-            found = [path]
-        else:
-            anchor = Path(path.anchor)
-            found = sorted(anchor.glob(str(path.relative_to(anchor)))) if path.name else []
-        if not found:
-            what = "holds no *.parquet file" if path.is_dir() else "does not exist"
-            raise ConfigurationError(
-                f"input: {text} {what}", remedy="Give Parquet files, folders or glob patterns."
-            )
-        files.extend(found)
-    if not files:
-        raise ConfigurationError(
-            "input: no Parquet file was named",
-            remedy="Give --input, or `input` under [source] in the job file.",
-        )
-    return tuple(dict.fromkeys(file.resolve() for file in files))
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a file whose pages are verified where they hold a checksum.
 
-
-def _shorten(files: Sequence[Path]) -> tuple[str, ...]:
-    """Name files relative to the folder they share, so that moving the corpus changes nothing."""
-    if len(files) == 1:
-        return (files[0].name,)
-    shared = files[0].parent
-    while not all(file.is_relative_to(shared) for file in files):
-        shared = shared.parent
-    return tuple(file.relative_to(shared).as_posix() for file in files)
-
-
-def _open(file: Path) -> pq.ParquetFile:
+    Raises:
+        ConfigurationError: It is no Parquet file that can be read.
+    """
     try:
-        return pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        return pq.ParquetFile(
+            file,
+            buffer_size=_READ_BUFFER_BYTES,
+            pre_buffer=False,
+            # The nanoseconds that Arrow would make of INT96 wrap round outside of 1677 to 2262.
+            coerce_int96_timestamp_unit="us",
+            page_checksum_verification=True,
+        )
+    except FileNotFoundError as error:
+        raise _changed(file) from error
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"input: {file} may not be read by this user",
+            remedy="Allow it (chmod, chown), or run as the user who may.",
+        ) from error
     except (pa.ArrowException, OSError, UnicodeError) as error:
         # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
-            f"input: {file} is not a readable Parquet file ({type(error).__name__})",
-            remedy="Write the file again, or leave it out of --input.",
+            f"input: {file} is not a readable Parquet file ({_reason(error)})", remedy=_MEND_FILE
         ) from error
 
 
-def _rows_per_batch(parquet: pq.ParquetFile, row_group: int) -> int:
-    group = parquet.metadata.row_group(row_group)
-    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
-    return min(_MAX_BATCH_ROWS, max(1, int(_TARGET_BATCH_BYTES // row_bytes)))
+def _reason(error: Exception) -> str:
+    """Say in Arrow's own words what it met; they name columns and lengths, never values."""
+    words = " ".join(str(error).split())
+    return words[:_MAX_REASON_CHARS] or type(error).__name__
 
 
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def _state(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise _changed(file) from error
+    return status.st_size, status.st_mtime_ns
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+def _check_unchanged(file: Path, before: tuple[int, int]) -> None:
+    if _state(file) != before:
+        raise _changed(file)
+
+
+def _changed(file: Path) -> UnavailableError:
+    return UnavailableError(
+        f"input: {file} was changed or taken away while the corpus was read",
+        remedy="Run again once nobody writes there any more; no document was deleted as missing.",
     )
 
 
-def _carried_column(file: Path, field: pa.Field) -> CarriedColumn:
-    kind = _value_type(field.type)
-    carried: CarriedType
-    if _is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        carried = "text"
-    elif pa.types.is_boolean(kind):
-        carried = "boolean"
-    elif pa.types.is_integer(kind) and kind != pa.uint64():
-        carried = "integer"
-    elif pa.types.is_floating(kind):
-        carried = "number"
-    else:
-        raise ConfigurationError(
-            f"carry: {field.name!r} in {file} is {field.type}, which a collection cannot carry",
-            remedy="Carry strings, integers, floats, booleans, dates and timestamps.",
-        )
-    return CarriedColumn(name=field.name, type=carried)
+def _tell_ignored(ignored: Sequence[Path]) -> str:
+    return (
+        f"input: not read because of their names, which begin with '_' or '.': {len(ignored):,},"
+        f" such as {ignored[0]}; give it as --input of its own if it belongs to the corpus"
+    )
+
+
+def rows_per_batch(parquet: pq.ParquetFile, row_group: int) -> int:
+    """Return how many rows to read at once."""
+    group = parquet.metadata.row_group(row_group)
+    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+    return min(_MAX_BATCH_ROWS, max(1, int(_TARGET_BATCH_BYTES // row_bytes)))

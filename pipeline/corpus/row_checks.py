@@ -22,12 +22,13 @@ _NOT_NUL = (0x01, 0xFF)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 OUT_OF_RANGE = object()
 """Stands for a date or time outside of the years that Python counts."""
-_EMPTY: dict[CarriedType, CarriedValue] = {
+EMPTY_VALUES: dict[CarriedType, CarriedValue] = {
     "text": "",
     "integer": 0,
     "number": 0.0,
     "boolean": False,
 }
+"""What a collection holds where the corpus has null."""
 
 
 class BadRowError(Exception):
@@ -107,7 +108,7 @@ def check_carried(column: CarriedColumn, value: object) -> CarriedValue:
         BadRowError: The collection cannot hold it.
     """
     if value is None:
-        return _EMPTY[column.type]
+        return EMPTY_VALUES[column.type]
     if isinstance(value, bytes):
         raise BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
     if value is OUT_OF_RANGE:

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from embed_index.pipeline.corpus.conversion import _to_python
-from embed_index.pipeline.corpus.parquet import (
-    _carried_column,
-    _find_files,
-    _is_text,
-    _open,
-    _rows_per_batch,
-    _value_type,
-)
+from embed_index.pipeline.corpus.conversion import to_python
+from embed_index.pipeline.corpus.layout import carried_type, is_text, value_type
+from embed_index.pipeline.corpus.listing import list_corpus
+from embed_index.pipeline.corpus.parquet import open_parquet, rows_per_batch
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
@@ -75,10 +70,10 @@ def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
     Raises:
         ConfigurationError: No such file, not Parquet, or damaged where it was looked at.
     """
-    files = _find_files(inputs)
+    files = list_corpus(inputs).files
     schemas, num_rows = [], 0
     for file in files:
-        with _open(file) as parquet:
+        with open_parquet(file) as parquet:
             num_rows += parquet.metadata.num_rows
             schemas.append(parquet.schema_arrow)
     named = [field for field in schemas[0] if field.name]
@@ -91,7 +86,7 @@ def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
         for batch in _first_rows(file, list(values), num_files=len(chosen)):
             num_rows_seen += batch.num_rows
             for name, seen in values.items():
-                seen.extend(_to_python(batch.column(name)))
+                seen.extend(to_python(batch.column(name)))
     return CorpusSurvey(
         num_files=len(files),
         num_rows=num_rows,
@@ -103,14 +98,14 @@ def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
 def _has(schema: pa.Schema, field: pa.Field) -> bool:
     if schema.names.count(field.name) != 1:
         return False
-    here, there = _value_type(schema.field(field.name).type), _value_type(field.type)
-    return bool(here == there or (_is_text(here) and _is_text(there)))
+    here, there = value_type(schema.field(field.name).type), value_type(field.type)
+    return bool(here == there or (is_text(here) and is_text(there)))
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
-    kind = _value_type(kind)
+    kind = value_type(kind)
     return bool(
-        _is_text(kind)
+        is_text(kind)
         or pa.types.is_boolean(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -123,10 +118,10 @@ def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator
     if not names:
         return
     num_rows_wanted, num_bytes_wanted = -(-MAX_ROWS // num_files), _MAX_BYTES // num_files
-    with _open(file) as parquet:
+    with open_parquet(file) as parquet:
         try:
             for row_group in range(parquet.num_row_groups):
-                size = min(num_rows_wanted, _rows_per_batch(parquet, row_group))
+                size = min(num_rows_wanted, rows_per_batch(parquet, row_group))
                 for batch in parquet.iter_batches(size, [row_group], names, use_threads=False):
                     yield batch.slice(0, num_rows_wanted)
                     num_rows_wanted -= batch.num_rows
@@ -141,7 +136,7 @@ def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator
 
 
 def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> SurveyedColumn:
-    kind = _value_type(field.type)
+    kind = value_type(field.type)
     present = [value for value in values if not _is_empty(value)]
     texts = [value for value in present if isinstance(value, str)]
     sizes = sorted(len(text.encode()) for text in texts)
@@ -149,7 +144,7 @@ def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> Surveye
     return SurveyedColumn(
         name=field.name,
         type=str(kind),
-        is_text=_is_text(kind),
+        is_text=is_text(kind),
         is_integer=bool(pa.types.is_integer(kind)),
         num_rows=len(values),
         num_empty=len(values) - len(present),
@@ -168,7 +163,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: int) -> str:
-    if not (_is_text(kind) or pa.types.is_integer(kind)):
+    if not (is_text(kind) or pa.types.is_integer(kind)):
         return f"is {kind}"
     if not values:
         return "has no rows"
@@ -192,9 +187,10 @@ def _flaw_as_carried(file: Path, field: pa.Field, values: Sequence[object]) -> s
     except ValueError as error:
         return f"{str(error).removeprefix('must not name ')}."
     try:
-        column: CarriedColumn = _carried_column(file, field)
+        kind = carried_type(file, field)
     except ConfigurationError:
         return "A collection cannot carry this type."
+    column = CarriedColumn(name=field.name, type=kind or "text")
     try:
         for value in values:
             check_carried(column, value)

@@ -98,7 +98,7 @@ def _with_offsets(array: pa.Array) -> pa.Array:
     """Convert to the layout of `string` or `large_string`, without a look at the bytes."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_integer(array.type):
+    if pa.types.is_integer(array.type) or pa.types.is_null(array.type):
         return array.cast(pa.string())
     if pa.types.is_string_view(array.type):
         # Its values need not be UTF-8, and a cast does not say what becomes of those.

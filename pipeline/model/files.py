@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from embed_index.pipeline.model.definition import without_wishes
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 ModelSource: TypeAlias = Literal["huggingface", "modelscope"]
@@ -215,7 +216,7 @@ def _fetch_from_modelscope(model: str, revision: str | None) -> Path:
 
 
 def tokenizer_fingerprint(model: ModelFiles) -> str:
-    """Return the hash of the tokenizer's definition, independent of JSON layout."""
-    definition = json.loads(model.tokenizer_file.read_bytes())
+    """Return the hash of the tokenizer's definition as it is used, independent of JSON layout."""
+    definition = without_wishes(json.loads(model.tokenizer_file.read_bytes()))
     canonical = json.dumps(definition, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()

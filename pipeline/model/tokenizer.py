@@ -4,11 +4,15 @@ Two engines read the same `tokenizer.json`. Hugging Face `tokenizers` is the ref
 gives the same ids some fifty times faster. Before its first use, both are run over probe texts, and
 where they differ, or where fastokens does not know the format, the reference does the work.
 
+Ids are proven to stand for the whole text, each time: their bytes add up to those of the text as
+the tokenizer normalises it. A token less would be text that nobody finds.
+
 The prompt is the Qwen3-Embedding model card's: `Instruct: {task}` newline `Query:{query}`, with no
 space after `Query:`. Documents carry no instruction unless one is asked for.
 """
 
 import json
+import unicodedata
 from functools import cached_property
 from typing import Self
 
@@ -16,6 +20,12 @@ import numpy as np
 from fastokens import Tokenizer as FastTokenizer
 from tokenizers import Tokenizer as ReferenceTokenizer
 
+from embed_index.pipeline.model.definition import (
+    check_definition,
+    normal_forms,
+    parse_definition,
+    without_wishes,
+)
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
@@ -42,8 +52,24 @@ class ModelTokenizer:
     An instance may be used from several threads.
     """
 
-    def __init__(self, definition: str) -> None:
-        self._reference = ReferenceTokenizer.from_str(definition)
+    def __init__(self, definition: str, *, name: str = "the tokenizer") -> None:
+        """Build a tokenizer that does what its definition says of text and ids, and no more.
+
+        Args:
+            definition: The content of `tokenizer.json`.
+            name: How errors call it.
+
+        Raises:
+            ConfigurationError: Its ids do not stand for the bytes of a text, it lacks the end
+                token, or it cannot be read.
+        """
+        content = parse_definition(definition, name=name)
+        check_definition(content, name=name)
+        self._name = name
+        self._forms = normal_forms(content)
+        plain = without_wishes(content)
+        self._definition = definition if plain == content else json.dumps(plain)
+        self._reference = _read_reference(self._definition, name)
         end = self._reference.token_to_id(_END_OF_TEXT)
         if end is None:
             raise ConfigurationError(
@@ -52,30 +78,17 @@ class ModelTokenizer:
             )
         self.end_token_id: int = end
         self._token_bytes = _token_byte_lengths(self._reference)
-        self._definition = definition
 
     @classmethod
     def load(cls, model: ModelFiles) -> Self:
         """Read the tokenizer of a model.
 
         Raises:
-            ConfigurationError: `tokenizer.json` is not a byte-level tokenizer, or lacks the end
-                token.
+            ConfigurationError: `tokenizer.json` is none that the pipeline can use, or is not the
+                model's.
         """
-        definition = model.tokenizer_file.read_text(encoding="utf-8")
-        try:
-            kinds = json.dumps(json.loads(definition).get("pre_tokenizer"))
-        except ValueError as error:
-            raise ConfigurationError(
-                f"model: {model.tokenizer_file} is not JSON",
-                remedy="Download the model's tokenizer again.",
-            ) from error
-        if "ByteLevel" not in kinds:
-            raise ConfigurationError(
-                f"model: {model.tokenizer_file} is not a byte-level tokenizer",
-                remedy="Use a Qwen3-Embedding model, or another with byte-level BPE.",
-            )
-        tokenizer = cls(definition)
+        file = model.tokenizer_file
+        tokenizer = cls(file.read_text(encoding="utf-8"), name=str(file))
         if tokenizer.max_token_id >= model.vocab_size:
             raise ConfigurationError(
                 f"model: the tokenizer of {model.name} has more tokens than the model",
@@ -102,12 +115,39 @@ class ModelTokenizer:
         """Return the ids of a text, without an end token.
 
         Raises:
+            ConfigurationError: They do not stand for the whole of it.
             UnicodeEncodeError: The text holds a lone surrogate.
         """
         if self._fast is None:
-            return np.asarray(self._reference.encode(text, add_special_tokens=False).ids, np.int32)
-        ids, _ = self._fast.encode_batch_flat([text])
-        return np.frombuffer(ids, dtype="<u4").astype(np.int32)
+            return self._encode_by_reference(text)
+        raw, _ = self._fast.encode_batch_flat([text])
+        ids: TokenIds = np.frombuffer(raw, dtype="<i4")
+        normalised = text
+        for form in self._forms:
+            normalised = unicodedata.normalize(form, normalised)
+        if self._num_bytes(ids) == len(normalised.encode("utf-8")):
+            return ids
+        # Python and the engines may know different versions of Unicode.
+        return self._encode_by_reference(text)
+
+    def _encode_by_reference(self, text: str) -> TokenIds:
+        ids = np.asarray(self._reference.encode(text, add_special_tokens=False).ids, np.int32)
+        found, wanted = self._num_bytes(ids), self._num_normalised_bytes(text)
+        if found != wanted:
+            raise ConfigurationError(
+                f"model: the ids that {self._name} gives for a text stand for {found:,} of its"
+                f" {wanted:,} bytes",
+                remedy="Take tokenizer.json from the model's own repository.",
+            )
+        return ids
+
+    def _num_bytes(self, ids: TokenIds) -> int:
+        return int(self._token_bytes.take(ids).sum())
+
+    def _num_normalised_bytes(self, text: str) -> int:
+        normalizer = self._reference.normalizer
+        normalised = text if normalizer is None else normalizer.normalize_str(text)
+        return len(normalised.encode("utf-8"))
 
     def encode_for_model(self, text: str) -> TokenIds:
         """Return the ids of a text as the model must see them: end token appended."""
@@ -131,6 +171,16 @@ class ModelTokenizer:
             ):
                 return None
         return fast
+
+
+def _read_reference(definition: str, name: str) -> ReferenceTokenizer:
+    try:
+        return ReferenceTokenizer.from_str(definition)
+    except Exception as error:  # tokenizers has no type of its own for errors
+        raise ConfigurationError(
+            f"model: {name} cannot be read ({error})",
+            remedy="Download the model's tokenizer again.",
+        ) from error
 
 
 def _token_byte_lengths(tokenizer: ReferenceTokenizer) -> TokenIds:
