@@ -278,7 +278,6 @@ def _stretch(rows: RowBatch) -> Stretch:
         doc_ids=rows.doc_ids,
         doc_hashes=rows.doc_hashes,
         carried_hashes=carried_hashes(rows.carried),
-        sources=rows.sources(),
     )
 
 
@@ -288,7 +287,6 @@ def _ledger_document(open_document: OpenDocument) -> LedgerDocument:
         doc_id=document.doc_id,
         doc_hash=document.doc_hash,
         carried_hash=carried_hash(document.carried),
-        source=str(document.source),
         num_chunks=open_document.num_chunks,
         chunk_hashes=open_document.chunk_hashes,
     )
@@ -299,7 +297,6 @@ def _refreshed(open_document: OpenDocument) -> Refreshed:
     return Refreshed(
         doc_id=document.doc_id,
         carried_hash=carried_hash(document.carried),
-        source=str(document.source),
     )
 
 

@@ -23,12 +23,10 @@ from embed_index.pipeline.ledger.entries import (
 )
 from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
-from embed_index.pipeline.ledger.stretches import drop_touched_stretches
+from embed_index.pipeline.ledger.stretches import forget_stretches, note_touched_rows
 
 _PAGE_ROWS = 4096
-_COLUMNS = (
-    "d.doc_id, d.id, d.doc_hash, d.carried_hash, d.source, d.num_chunks, d.max_chunks, d.last_run"
-)
+_COLUMNS = "d.doc_id, d.id, d.doc_hash, d.carried_hash, d.num_chunks, d.max_chunks, d.last_run"
 
 
 class DocumentLedger:
@@ -107,7 +105,7 @@ class DocumentLedger:
         with self.file.transaction() as connection:
             for document in documents:
                 changed = connection.execute(
-                    "UPDATE documents SET doc_hash = ?, carried_hash = ?, source = ?,"
+                    "UPDATE documents SET doc_hash = ?, carried_hash = ?,"
                     " num_chunks = ?, max_chunks = ?, chunk_hashes = ?, last_run = ?"
                     " WHERE version_id = ? AND doc_id = ? AND doc_hash IS NULL"
                     " AND max_chunks >= ?",
@@ -148,12 +146,12 @@ class DocumentLedger:
             ValueError: A document is not committed, or its refresh was not begun.
         """
         with self.file.transaction() as connection:
-            for doc_id, carried_hash, source in refreshed:
+            for doc_id, carried_hash in refreshed:
                 changed = connection.execute(
-                    "UPDATE documents SET carried_hash = ?, source = ?, last_run = ?"
+                    "UPDATE documents SET carried_hash = ?, last_run = ?"
                     " WHERE version_id = ? AND doc_id = ?"
                     " AND doc_hash IS NOT NULL AND carried_hash IS NULL",
-                    (carried_hash, source, run, self.version_id, doc_id),
+                    (carried_hash, run, self.version_id, doc_id),
                 ).rowcount
                 if changed != 1:
                     raise ValueError(f"document {doc_id!r} was refreshed without `begin_refresh`")
@@ -179,14 +177,14 @@ class DocumentLedger:
         The ledger stays locked while `documents` is read; memory does not grow with it.
         """
         with self.file.transaction() as connection:
-            connection.execute("DELETE FROM stretches WHERE version_id = ?", (self.version_id,))
+            forget_stretches(connection, version_id=self.version_id)
             removed = connection.execute(
                 "DELETE FROM documents WHERE version_id = ?", (self.version_id,)
             )
             self.num_removed += removed.rowcount
             connection.executemany(
-                "INSERT INTO documents (doc_hash, carried_hash, source, num_chunks, max_chunks,"
-                " chunk_hashes, version_id, doc_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO documents (doc_hash, carried_hash, num_chunks, max_chunks,"
+                " chunk_hashes, version_id, doc_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 ((*document.columns(), self.version_id, document.doc_id) for document in documents),
             )
 
@@ -277,7 +275,7 @@ class DocumentLedger:
             unknown = [i for i, e in zip(doc_ids, self.lookup(doc_ids), strict=True) if e is None]
             raise KeyError(f"documents that are not registered: {unknown[:3]}")
         touched: RowIds = np.array(rows, dtype=np.int64)
-        drop_touched_stretches(connection, version_id=self.version_id, rows=touched)
+        note_touched_rows(connection, version_id=self.version_id, rows=touched)
         sql = "UPDATE versions SET is_flushed = 0 WHERE id = ? AND is_flushed = 1"
         connection.execute(sql, (self.version_id,))
         return rows

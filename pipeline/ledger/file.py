@@ -153,7 +153,7 @@ CREATE TABLE documents (
 )
 """
 
-_STRETCHES = """
+_FIRST_STRETCHES = """
 CREATE TABLE stretches (
     id INTEGER PRIMARY KEY,
     version_id INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
@@ -163,6 +163,35 @@ CREATE TABLE stretches (
     last_row INTEGER NOT NULL,
     rows BLOB NOT NULL,
     UNIQUE (version_id, digest)
+)
+"""
+
+# Row ids and digests of the documents stand apart, so that sealing does not write them again.
+_STRETCHES = """
+CREATE TABLE stretches (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+    digest BLOB NOT NULL,
+    is_sealed INTEGER NOT NULL,
+    last_row INTEGER NOT NULL,
+    UNIQUE (version_id, digest)
+)
+"""
+
+_STRETCH_DOCUMENTS = """
+CREATE TABLE stretch_documents (
+    stretch_id INTEGER PRIMARY KEY REFERENCES stretches (id) ON DELETE CASCADE,
+    rows BLOB NOT NULL,
+    digests BLOB NOT NULL,
+    unproven BLOB NOT NULL
+)
+"""
+
+_TOUCHED_ROWS = """
+CREATE TABLE touched_rows (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+    rows BLOB NOT NULL
 )
 """
 
@@ -207,13 +236,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _VERSIONS,
         _DOCUMENTS,
         "CREATE INDEX pending_documents ON documents (version_id) WHERE doc_hash IS NULL",
-        _STRETCHES,
+        _FIRST_STRETCHES,
         "CREATE INDEX stretch_rows ON stretches (version_id, is_sealed, first_row, last_row)",
         _RUNS,
         _DEAD_LETTERS,
     ),
     ("ALTER TABLE versions ADD COLUMN first_live_at TEXT",),
     ("ALTER TABLE versions ADD COLUMN is_flushed INTEGER NOT NULL DEFAULT 0",),
+    # Positions no longer count. The column `source` of the documents is left behind unused, because
+    # dropping it would write the whole table again; a metadata hash that a move had begun to
+    # replace stays unknown, and its document is refreshed once.
+    (
+        "DROP TABLE stretches",
+        _STRETCHES,
+        "CREATE INDEX sealed_rows ON stretches (version_id, is_sealed, last_row)",
+        _STRETCH_DOCUMENTS,
+        _TOUCHED_ROWS,
+        "CREATE INDEX touched_rows_of_version ON touched_rows (version_id)",
+    ),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""
 
