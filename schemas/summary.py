@@ -29,6 +29,7 @@ class RunCounters:
     num_tokens_saved: int = 0
     """Of chunks whose vectors were kept."""
     num_dead_letters: int = 0
+    """Also of chunks that an earlier run was refused, as long as their document is unchanged."""
     seconds: float = 0.0
 
     @property

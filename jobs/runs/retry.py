@@ -16,7 +16,7 @@ from embed_index.pipeline.ledger.letters import OpenDeadLetter
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
-from embed_index.pipeline.stages.selection import LetteredDocuments, Selection
+from embed_index.pipeline.stages.selection import LetteredDocuments, Selection, begin_again
 from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
@@ -97,6 +97,9 @@ def _index(
         find_vectors=partial(find_vectors_by_text, reader=store.reader, version=target.name),
         settle=settle,
     )
+    documents = ledger.find_documents(target.name)
+    if documents is not None:
+        begin_again((known.letter for known in letters), ledger=documents)
     summary = RecordedRun(
         inputs,
         ledger=ledger,

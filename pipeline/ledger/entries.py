@@ -25,7 +25,7 @@ class LedgerEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerDocument:
-    """A document whose chunks are all in Milvus, and no others of it."""
+    """A document whose chunks are all in Milvus but for the dead ones, and no others of it."""
 
     doc_id: str
     doc_hash: str | None
@@ -35,6 +35,8 @@ class LedgerDocument:
     num_chunks: int
     chunk_hashes: bytes
     """`CHUNK_HASH_BYTES` per chunk, in order; empty where unknown."""
+    dead_chunks: tuple[int, ...] = ()
+    """Indexes of chunks that cannot be embedded; a dead letter stands for them."""
     max_chunks: int | None = None
     """None for `num_chunks`; more (only in `replace_all`) where Milvus holds orphans."""
 
@@ -69,4 +71,4 @@ class LedgerCounts:
     num_pending: int
     """Registered or begun, and not committed."""
     num_chunks: int
-    """Of the committed documents."""
+    """Of the committed documents, without the dead ones."""

@@ -195,6 +195,15 @@ CREATE TABLE touched_rows (
 )
 """
 
+# Few, and apart from the documents, whose widest column must stay the last one.
+_DEAD_CHUNKS = """
+CREATE TABLE dead_chunks (
+    document INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    chunk_index INTEGER NOT NULL,
+    PRIMARY KEY (document, chunk_index)
+) WITHOUT ROWID
+"""
+
 _RUNS = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -254,6 +263,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _TOUCHED_ROWS,
         "CREATE INDEX touched_rows_of_version ON touched_rows (version_id)",
     ),
+    (_DEAD_CHUNKS,),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""
 

@@ -75,6 +75,11 @@ class CorpusPass:
         rows = [entry.row for entry in self._documents.lookup(doc_ids) if entry is not None]
         self._kept.add(np.array(rows, dtype=np.int64))
 
+    def are_met(self, rows: Sequence[int]) -> list[bool]:
+        """Say of the ledger's documents whether the corpus has them."""
+        met: list[bool] = self._seen.contains(np.array(rows, dtype=np.int64)).tolist()
+        return met
+
     def missing(self) -> Iterator[LedgerEntry]:
         """Yield the ledger's documents that the corpus no longer has; only after a full pass.
 

@@ -5,12 +5,10 @@ from collections.abc import Callable
 
 import pyarrow.parquet as pq
 import pytest
-from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import StoredChunk
-from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.records import EmbeddedBatch
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}
@@ -173,23 +171,3 @@ def test_a_row_that_is_bad_for_a_night_keeps_its_document(lite_job: JobFolder) -
 
     assert kept == hashes_of(CORPUS)
     assert (last["num_unchanged"], last["num_chunks_embedded"]) == (6, 0)
-
-
-def test_what_the_server_refused_is_embedded_the_next_night(
-    lite_job: JobFolder, hash_server: HashEmbeddingServer, tokenizer: ModelTokenizer
-) -> None:
-    poison = tokenizer.encode_for_model("This is refused.").tolist()
-    lite_job.write({**CORPUS, "poison": "This is refused."})
-    hash_server.refuse(lambda ids: ids == poison)
-    try:
-        lite_job.run(*ANY)
-    finally:
-        hash_server.refuse(lambda _: False)
-    first = lite_job.doc_hashes("v1")
-
-    lite_job.run(*ANY)
-    last = lite_job.history()[0]
-
-    assert first == hashes_of(CORPUS)
-    assert (last["num_chunks_embedded"], last["num_dead_letters"]) == (1, 0)
-    assert "poison" in lite_job.doc_hashes("v1")
