@@ -6,13 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.pipeline.corpus.batching import cut_by_bytes, find_repeating, rows_per_batch
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.schemas.columns import RESERVED_COLUMNS, CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
 
-_TARGET_BATCH_BYTES = 8 << 20
-_MAX_BATCH_ROWS = 2048
 _READ_BUFFER_BYTES = 1 << 20
 _MEND_FILE = "The file is damaged or encrypted; write it again, or leave it out of --input."
 
@@ -67,8 +66,23 @@ class ParquetSource:
         self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
     ) -> Iterator[RowBatch]:
         columns = list(dict.fromkeys((self._id_column, self._text_column, *self._carry)))
+        group = parquet.metadata.row_group(row_group)
+        if repeating := find_repeating(group, (self._text_column, *self._carry)):
+            with _open(file, read_dictionary=repeating) as again:
+                yield from self._read_batches(again, file, name, row_group, columns)
+        else:
+            yield from self._read_batches(parquet, file, name, row_group, columns)
+
+    def _read_batches(
+        self,
+        parquet: pq.ParquetFile,
+        file: Path,
+        name: str,
+        row_group: int,
+        columns: Sequence[str],
+    ) -> Iterator[RowBatch]:
         batches = parquet.iter_batches(
-            batch_size=_rows_per_batch(parquet, row_group),
+            batch_size=rows_per_batch(parquet.metadata.row_group(row_group), columns),
             row_groups=[row_group],
             columns=columns,
             use_threads=False,
@@ -80,9 +94,9 @@ class ParquetSource:
         )
         row = 0
         try:
-            for batch in batches:
-                yield conversion.convert(batch, path=name, row_group=row_group, first_row=row)
-                row += batch.num_rows
+            for part in (part for batch in batches for part in cut_by_bytes(batch)):
+                yield conversion.convert(part, path=name, row_group=row_group, first_row=row)
+                row += part.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(
                 f"input: {file} cannot be read at row group {row_group}, about row {row}"
@@ -189,21 +203,20 @@ def _shorten(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(file.relative_to(shared).as_posix() for file in files)
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _open(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        return pq.ParquetFile(
+            file,
+            buffer_size=_READ_BUFFER_BYTES,
+            pre_buffer=False,
+            read_dictionary=list(read_dictionary),
+        )
     except (pa.ArrowException, OSError, UnicodeError) as error:
         # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
             f"input: {file} is not a readable Parquet file ({type(error).__name__})",
             remedy="Write the file again, or leave it out of --input.",
         ) from error
-
-
-def _rows_per_batch(parquet: pq.ParquetFile, row_group: int) -> int:
-    group = parquet.metadata.row_group(row_group)
-    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
-    return min(_MAX_BATCH_ROWS, max(1, int(_TARGET_BATCH_BYTES // row_bytes)))
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
