@@ -11,6 +11,7 @@ import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
 
+from embed_index.jobs.runs.index import RecordedRun
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.stages.dead_letters import read_dead_letters
 
@@ -114,6 +115,28 @@ def test_a_retry_tries_the_dead_chunks_alone(picky: JobFolder) -> None:
     assert (taken["num_remaining"], taken["num_chunks_embedded"]) == (0, 2)
     assert (last["num_unchanged"], last["num_dead_letters"]) == (len(CORPUS), 0)
     assert picky.doc_hashes("v1") == hashes_of(CORPUS)
+
+
+def test_a_retry_that_dies_leaves_no_more_than_the_dead_chunks_to_try(
+    picky: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stored(picky)
+
+    def die(_: RecordedRun) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(RecordedRun, "run", die)
+        _, *flags = picky.arguments("--carry", "topic")
+        at = flags.index("--collection")
+        picky.call("retry", picky.collection, *flags[:at], *flags[at + 2 :], expect=130)
+
+    picky.run(*FLAGS)
+    last = picky.history()[0]
+
+    assert (last["num_unchanged"], last["num_chunks_embedded"]) == (len(GOOD), 0)
+    assert (last["num_chunks_reused"], last["num_dead_letters"]) == (len(before["bad"]), 2)
+    assert stored(picky) == before
 
 
 def test_a_changed_document_is_tried_again(picky: JobFolder) -> None:

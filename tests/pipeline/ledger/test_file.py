@@ -10,7 +10,8 @@ import pytest
 from ledger_samples import committed, only, stretch_of, write
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.file import MIGRATIONS, migrate
+from embed_index.pipeline.ledger.file import migrate
+from embed_index.pipeline.ledger.layout import MIGRATIONS
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
