@@ -124,14 +124,18 @@ class Indexing:
             # The thread that reads would go on to the next row that needs work.
             self._stopping.set()
             raise
+        if self.is_complete:
+            await asyncio.to_thread(self._dead_letters.recall, self.corpus_pass.are_met)
 
     async def _read_and_cut(self) -> None:
         pieces = self._pieces()
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             if isinstance(piece, ChunkBatch):
                 await self._to_embed.put(piece)
-            else:
+            elif isinstance(piece, EmbeddedBatch):
                 await self._to_upsert.put(piece)
+            else:
+                await self._to_commit.put(piece)
         await self._to_embed.close()
 
     async def _embed_all(self, open_embedder: Callable[[], Awaitable[Embedder]]) -> None:
@@ -174,14 +178,14 @@ class Indexing:
         ):
             await asyncio.to_thread(self._commit, whole)
 
-    def _pieces(self) -> Iterator[ChunkBatch | EmbeddedBatch]:
-        """Yield what must be embedded, and what only must be written again."""
+    def _pieces(self) -> Iterator[ChunkBatch | EmbeddedBatch | OpenDocument]:
+        """Yield what must be embedded, what only must be written again, or not even that."""
         packer = TokenPacker(max_tokens=self._limits.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
         for rows in self._source.read():
             for piece in self._prepare(rows):
                 if self._stopping.is_set():
                     return
-                if isinstance(piece, EmbeddedBatch):
+                if not isinstance(piece, Chunk):
                     yield piece
                 elif batch := packer.add(piece):
                     yield batch
@@ -190,13 +194,16 @@ class Indexing:
         if batch := packer.flush():
             yield batch
 
-    def _prepare(self, rows: RowBatch) -> Iterator[Chunk | EmbeddedBatch]:
+    def _prepare(self, rows: RowBatch) -> Iterator[Chunk | EmbeddedBatch | OpenDocument]:
         self._dead_letters.record(rows.dead_letters)
         self.corpus_pass.keep([x.doc_id for x in rows.dead_letters if x.doc_id is not None])
         documents = self._sort_out(rows)
         vectors = self._find_vectors(documents)
         self._begin(documents, with_vectors=vectors.keys())
         for document in documents:
+            if not document.chunks:
+                yield document
+                continue
             self._open.add(document)
             chunks, document.chunks = document.chunks, ()
             known = [chunk for chunk in chunks if chunk.chunk_id in vectors]
@@ -216,7 +223,7 @@ class Indexing:
         tally.num_documents_read += len(rows) + len(rows.dead_letters)
         tally.num_unchanged += num_unchanged
         tally.num_documents_done += num_unchanged + len(rows.dead_letters) + len(repeated)
-        return [
+        documents = [
             chunk_document(
                 rows.document(difference.place),
                 splitter=self._splitter,
@@ -226,6 +233,12 @@ class Indexing:
             for difference in differences
             if difference.change != "duplicate"
         ]
+        for document in documents:
+            # Other metadata are no reason to try a dead chunk again. A refresh that was begun, as
+            # a retry does, is one.
+            if document.change == "refresh" and document.entry.carried_hash is not None:
+                document.give_up(self._ledger.dead_chunks(document.document.doc_id))
+        return documents
 
     def _begin(self, documents: Sequence[OpenDocument], *, with_vectors: Collection[str]) -> None:
         """Write down durably what is about to happen, before the first chunk is sent."""
@@ -246,14 +259,14 @@ class Indexing:
         superfluous = [id_ for document in documents for id_ in document.superfluous_chunk_ids()]
         if superfluous:
             self._store.delete_chunks(self._version, superfluous)
-        good = [document for document in documents if not document.refused]
-        written = [_ledger_document(document) for document in good if document.change != "refresh"]
-        refreshed = [_refreshed(document) for document in good if document.change == "refresh"]
+        written = [_ledger_document(x) for x in documents if x.change != "refresh"]
+        refreshed = [_refreshed(x) for x in documents if x.change == "refresh"]
         if written:
             self._ledger.commit(written, run=self._run)
         if refreshed:
             self._ledger.commit_refresh(refreshed, run=self._run)
         tally = self._tally
+        good = [document for document in documents if not document.refused]
         tally.num_new += sum(document.change == "new" for document in good)
         tally.num_changed += sum(document.change == "changed" for document in good)
         tally.num_refreshed += len(refreshed)
@@ -278,7 +291,6 @@ def _stretch(rows: RowBatch) -> Stretch:
         doc_ids=rows.doc_ids,
         doc_hashes=rows.doc_hashes,
         carried_hashes=carried_hashes(rows.carried),
-        sources=rows.sources(),
     )
 
 
@@ -288,9 +300,9 @@ def _ledger_document(open_document: OpenDocument) -> LedgerDocument:
         doc_id=document.doc_id,
         doc_hash=document.doc_hash,
         carried_hash=carried_hash(document.carried),
-        source=str(document.source),
         num_chunks=open_document.num_chunks,
         chunk_hashes=open_document.chunk_hashes,
+        dead_chunks=tuple(open_document.refused),
     )
 
 
@@ -299,7 +311,6 @@ def _refreshed(open_document: OpenDocument) -> Refreshed:
     return Refreshed(
         doc_id=document.doc_id,
         carried_hash=carried_hash(document.carried),
-        source=str(document.source),
     )
 
 

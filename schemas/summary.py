@@ -17,7 +17,7 @@ class RunCounters:
     num_changed: int = 0
     num_unchanged: int = 0
     num_refreshed: int = 0
-    """Moved, or with other carried metadata; their vectors were kept."""
+    """Of the same text with other carried metadata; their vectors were kept."""
     num_deleted: int = 0
     num_missing: int = 0
     """In the collection, no longer in the corpus, and left where they are."""
@@ -29,6 +29,7 @@ class RunCounters:
     num_tokens_saved: int = 0
     """Of chunks whose vectors were kept."""
     num_dead_letters: int = 0
+    """Also of chunks that an earlier run was refused, as long as their document is unchanged."""
     seconds: float = 0.0
 
     @property

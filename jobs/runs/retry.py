@@ -16,7 +16,7 @@ from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
-from embed_index.pipeline.stages.lettered_documents import LetteredDocuments
+from embed_index.pipeline.stages.lettered_documents import LetteredDocuments, begin_again
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
@@ -58,6 +58,7 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
         if before:
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             source = LetteredDocuments(inputs.source, (known.letter for known in before))
+            begin_again((known.letter for known in before), ledger=job.documents)
             run = RecordedRun(settings, ledger=ledger, began=time.monotonic())
             indexing = IndexingPass(
                 job,

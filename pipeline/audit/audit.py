@@ -182,9 +182,12 @@ class AuditPass:
         self, document: Document, entry: LedgerEntry | None, refused: set[str]
     ) -> Recorded:
         hashes: list[bytes] = []
+        dead: frozenset[int] = frozenset()
+        is_refused = document.doc_id in refused
         if entry is not None and self._documents is not None:
             hashes = self._documents.chunk_hashes(document.doc_id)
-        return Recorded(entry, b"".join(hashes), document.doc_id in refused)
+            dead = self._documents.dead_chunks(document.doc_id) if is_refused else dead
+        return Recorded(entry, b"".join(hashes), is_refused, dead)
 
     def _sampled(self, chunks: Sequence[Chunk], findings: Sequence[Finding]) -> Iterator[Chunk]:
         if not self._sample.num_chunks:

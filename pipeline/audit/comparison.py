@@ -18,6 +18,8 @@ class Recorded(NamedTuple):
     chunk_hashes: bytes
     is_refused: bool
     """Whether a dead letter says that some of its chunks cannot be embedded."""
+    dead_chunks: frozenset[int]
+    """Indexes of the chunks that the document was committed without."""
 
     @property
     def may_lack_chunks(self) -> bool:
@@ -48,27 +50,30 @@ def compare_document(
         there = by_key.pop(row.chunk_id, None)
         if there is not None:
             yield from (Finding(kind, doc_id, row.chunk_id) for kind in compare_row(row, there))
-        elif not recorded.may_lack_chunks:
+        elif not recorded.may_lack_chunks and row.chunk_index not in recorded.dead_chunks:
             yield Finding("missing", doc_id, row.chunk_id)
     yield from (Finding("orphaned", doc_id, key) for key in by_key)
     if not recorded.may_lack_chunks:
         kind = _compare_record(
             document, recorded, num_chunks=len(wanted), chunk_hashes=chunk_hashes
         )
+        if kind is None and any(row.chunk_index in recorded.dead_chunks for row in stored):
+            kind = "misrecorded"
         if kind is not None:
             yield Finding(kind, doc_id)
 
 
 def compare_row(wanted: RowImage, there: RowImage) -> Iterator[DriftKind]:
-    """Yield how the row under a chunk's key differs from what it should be."""
+    """Yield how the row under a chunk's key differs from what it should be.
+
+    Its source is where the document stood when the row was written, and may be another by now.
+    """
     if there.doc_hash != wanted.doc_hash:
         yield "stale"
     elif there._replace(carried_hash=wanted.carried_hash, source=wanted.source) != wanted:
         yield "altered"
     if there.carried_hash != wanted.carried_hash:
         yield "metadata"
-    if there.source != wanted.source:
-        yield "moved"
 
 
 def _compare_record(
@@ -82,14 +87,12 @@ def _compare_record(
     should_be = (
         document.doc_hash,
         carried_hash(document.carried),
-        str(document.source),
         num_chunks,
         num_chunks,
     )
     found = (
         entry.doc_hash,
         entry.carried_hash,
-        entry.source,
         entry.num_chunks,
         entry.max_chunks,
     )

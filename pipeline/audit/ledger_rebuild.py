@@ -16,7 +16,7 @@ from embed_index.schemas.ids import carried_hash, text_hash
 
 _LAYOUT = (
     "CREATE TABLE chunks (doc_id TEXT, chunk_index INTEGER, num_chunks INTEGER, doc_hash TEXT,"
-    " carried_hash TEXT, source TEXT, text_hash BLOB)"
+    " carried_hash TEXT, text_hash BLOB)"
 )
 
 
@@ -33,7 +33,6 @@ class _Row(NamedTuple):
     num_chunks: int
     doc_hash: str
     carried_hash: str
-    source: str
     text_hash: bytes
     """Empty where Milvus does not hold the whole text."""
 
@@ -73,7 +72,7 @@ def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, fol
     """
     with open_scratch(folder, _LAYOUT) as scratch:
         scratch.executemany(
-            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)",
             (_row(chunk) for chunk in chunks if is_ours(chunk.key)),
         )
         sorted_rows = map(
@@ -91,7 +90,6 @@ def _row(chunk: StoredChunk) -> _Row:
         num_chunks=chunk.num_chunks,
         doc_hash=chunk.doc_hash,
         carried_hash=carried_hash(tuple(chunk.carried.values())),
-        source=chunk.source,
         text_hash=bytes.fromhex(text_hash(chunk.text)) if is_whole and chunk.text else b"",
     )
 
@@ -106,13 +104,12 @@ def _document(doc_id: str, rows: list[_Row]) -> LedgerDocument:
     is_whole = [row.chunk_index for row in rows] == list(range(first.num_chunks)) and len(
         {(row.num_chunks, row.doc_hash) for row in rows}
     ) == 1
-    has_one_metadata = len({(row.carried_hash, row.source) for row in rows}) == 1
+    has_one_metadata = len({row.carried_hash for row in rows}) == 1
     hashes = [row.text_hash for row in rows]
     return LedgerDocument(
         doc_id=doc_id,
         doc_hash=first.doc_hash if is_whole else None,
         carried_hash=first.carried_hash if is_whole and has_one_metadata else None,
-        source=first.source,
         num_chunks=first.num_chunks if is_whole else 0,
         chunk_hashes=b"".join(hashes) if is_whole and all(hashes) else b"",
         max_chunks=rows[-1].chunk_index + 1,

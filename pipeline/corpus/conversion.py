@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embed_index.pipeline.corpus.row_checks import (
     OUT_OF_RANGE,
@@ -17,7 +18,7 @@ from embed_index.pipeline.corpus.row_checks import (
 )
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn
 from embed_index.schemas.records import CarriedValue, DeadLetter, SourceRow
 
 
@@ -71,15 +72,50 @@ class RowConversion:
     def _carried_rows(
         self, batch: pa.RecordBatch
     ) -> tuple[list[tuple[CarriedValue, ...]], dict[int, BadRowError]]:
-        rows: list[tuple[CarriedValue, ...]] = [()] * batch.num_rows
-        errors = {}
-        columns = (to_python(batch.column(column.name)) for column in self.carried_columns)
-        for row, values in enumerate(zip(*columns, strict=True)):
+        errors: dict[int, BadRowError] = {}
+        columns = [self._carried_values(batch, column, errors) for column in self.carried_columns]
+        if not columns:
+            return [()] * batch.num_rows, errors
+        return list(zip(*columns, strict=True)), errors
+
+    def _carried_values(
+        self, batch: pa.RecordBatch, column: CarriedColumn, errors: dict[int, BadRowError]
+    ) -> Sequence[CarriedValue]:
+        """Return a column's values; where one cannot be used, note the row's first error."""
+        values = _clear_values(batch.column(column.name))
+        if values is not None:
+            return values
+        checked: list[CarriedValue] = []
+        for row, value in enumerate(to_python(batch.column(column.name))):
             try:
-                rows[row] = tuple(map(check_carried, self.carried_columns, values))
+                checked.append(check_carried(column, value))
             except BadRowError as bad:
-                errors[row] = bad
-        return rows, errors
+                errors.setdefault(row, bad)
+                checked.append("")
+        return checked
+
+
+def _clear_values(values: pa.Array) -> list[CarriedValue] | None:
+    """Return the values of a column that `check_carried` takes as they are, None for any other."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    empty: CarriedValue
+    if pa.types.is_integer(kind):
+        is_clear, empty = True, 0
+    elif pa.types.is_boolean(kind):
+        is_clear, empty = True, False
+    elif pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        is_clear, empty = pc.all(pc.is_finite(values), min_count=0).as_py(), 0.0
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts, empty = TextColumn(values), ""
+        is_clear = texts.is_utf8 and bool((texts.num_bytes <= MAX_CARRIED_TEXT_BYTES).all())
+    else:
+        return None
+    if not is_clear:
+        return None
+    cleared: list[CarriedValue] = values.fill_null(empty).to_pylist()
+    return cleared
 
 
 def _refuse(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.pipeline.corpus.batching import cut_by_bytes, find_repeating, rows_per_batch
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
 from embed_index.pipeline.corpus.listing import list_corpus
@@ -15,8 +16,6 @@ from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
-_TARGET_BATCH_BYTES = 8 << 20
-_MAX_BATCH_ROWS = 2048
 _READ_BUFFER_BYTES = 1 << 20
 _MEND_FILE = (
     "A damaged file must be written again, and one that is encrypted without encryption, for it"
@@ -94,8 +93,20 @@ class ParquetSource:
     def _read_row_group(
         self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
     ) -> Iterator[RowBatch]:
+        columns = self._columns
+        group = parquet.metadata.row_group(row_group)
+        if repeating := find_repeating(group, (columns.text_column, *columns.carry)):
+            with open_parquet(file, read_dictionary=repeating) as again:
+                yield from self._read_batches(again, file, name, row_group)
+        else:
+            yield from self._read_batches(parquet, file, name, row_group)
+
+    def _read_batches(
+        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
+    ) -> Iterator[RowBatch]:
+        group = parquet.metadata.row_group(row_group)
         batches = parquet.iter_batches(
-            batch_size=rows_per_batch(parquet, row_group),
+            batch_size=rows_per_batch(group, self._columns.names()),
             row_groups=[row_group],
             columns=self._columns.names(),
             use_threads=False,
@@ -107,11 +118,11 @@ class ParquetSource:
         )
         row = 0
         try:
-            for batch in batches:
+            for part in (part for batch in batches for part in cut_by_bytes(batch)):
                 for column in self._columns.carry:
-                    self._num_nulls[column] += batch.column(column).null_count
-                yield conversion.convert(batch, path=name, row_group=row_group, first_row=row)
-                row += batch.num_rows
+                    self._num_nulls[column] += part.column(column).null_count
+                yield conversion.convert(part, path=name, row_group=row_group, first_row=row)
+                row += part.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(
                 f"input: {file} cannot be read at row group {row_group}, about row {row}"
@@ -137,7 +148,7 @@ class ParquetSource:
                 )
 
 
-def open_parquet(file: Path) -> pq.ParquetFile:
+def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
     """Open a file whose pages are verified where they hold a checksum.
 
     Raises:
@@ -151,6 +162,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
             # The nanoseconds that Arrow would make of INT96 wrap round outside of 1677 to 2262.
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,
+            read_dictionary=list(read_dictionary),
         )
     except FileNotFoundError as error:
         raise _changed(file) from error
@@ -197,10 +209,3 @@ def _tell_ignored(ignored: Sequence[Path]) -> str:
         f"input: not read because of their names, which begin with '_' or '.': {len(ignored):,},"
         f" such as {ignored[0]}; give it as --input of its own if it belongs to the corpus"
     )
-
-
-def rows_per_batch(parquet: pq.ParquetFile, row_group: int) -> int:
-    """Return how many rows to read at once."""
-    group = parquet.metadata.row_group(row_group)
-    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
-    return min(_MAX_BATCH_ROWS, max(1, int(_TARGET_BATCH_BYTES // row_bytes)))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from embed_index.pipeline.corpus.batching import rows_per_batch
 from embed_index.pipeline.corpus.conversion import to_python
 from embed_index.pipeline.corpus.layout import carried_type, is_text, value_type
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.parquet import open_parquet, rows_per_batch
+from embed_index.pipeline.corpus.parquet import open_parquet
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
@@ -121,7 +122,9 @@ def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator
     with open_parquet(file) as parquet:
         try:
             for row_group in range(parquet.num_row_groups):
-                size = min(num_rows_wanted, rows_per_batch(parquet, row_group))
+                size = min(
+                    num_rows_wanted, rows_per_batch(parquet.metadata.row_group(row_group), names)
+                )
                 for batch in parquet.iter_batches(size, [row_group], names, use_threads=False):
                     yield batch.slice(0, num_rows_wanted)
                     num_rows_wanted -= batch.num_rows

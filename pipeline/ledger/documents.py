@@ -1,9 +1,9 @@
 """The ledger's documents of one collection version: what Milvus holds, and what it may hold.
 
 A document is registered (no hash), begun (durable intent: how many chunks may exist from now on)
-and committed (hash, chunks). Whatever touches its rows in Milvus is begun first, deletion
-included, so that a run that dies in between leaves a document that no longer counts as unchanged,
-even if the source returns to the older text.
+and committed (hash, chunks, and which of them are dead). Whatever touches its rows in Milvus is
+begun first, deletion included, so that a run that dies in between leaves a document that no longer
+counts as unchanged, even if the source returns to the older text.
 """
 
 import random
@@ -23,11 +23,14 @@ from embed_index.pipeline.ledger.entries import (
 )
 from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
-from embed_index.pipeline.ledger.stretches import drop_touched_stretches
+from embed_index.pipeline.ledger.stretches import forget_stretches, note_touched_rows
 
 _PAGE_ROWS = 4096
-_COLUMNS = (
-    "d.doc_id, d.id, d.doc_hash, d.carried_hash, d.source, d.num_chunks, d.max_chunks, d.last_run"
+_COLUMNS = "d.doc_id, d.id, d.doc_hash, d.carried_hash, d.num_chunks, d.max_chunks, d.last_run"
+
+_IS_WHOLE = (
+    "{0}.doc_hash IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM dead_chunks c WHERE c.document = {0}.id)"
 )
 
 
@@ -70,6 +73,15 @@ class DocumentLedger:
             for start in range(0, len(joined), CHUNK_HASH_BYTES)
         ]
 
+    def dead_chunks(self, doc_id: str) -> frozenset[int]:
+        """Return the indexes of a committed document's chunks that could not be embedded."""
+        rows = self.file.query(
+            "SELECT c.chunk_index FROM documents d JOIN dead_chunks c ON c.document = d.id"
+            " WHERE d.version_id = ? AND d.doc_id = ?",
+            (self.version_id, doc_id),
+        )
+        return frozenset(index for (index,) in rows)
+
     def register(self, doc_ids: Iterable[str]) -> None:
         """Give each unknown id a row without a hash; known ids are left as they are."""
         with self.file.transaction() as connection:
@@ -95,11 +107,15 @@ class DocumentLedger:
                 " max_chunks = max(max_chunks, ?) WHERE id = ?",
                 ((num_chunks, row) for (_, num_chunks), row in zip(intents, rows, strict=True)),
             )
+            connection.execute(
+                "DELETE FROM dead_chunks WHERE document IN (SELECT value FROM json_each(?))",
+                (orjson.dumps(rows).decode(),),
+            )
 
     def commit(self, documents: Sequence[LedgerDocument], *, run: int) -> None:
         """Record documents whose chunks Milvus acknowledged and whose orphans are deleted.
 
-        An open dead letter of a committed document is closed.
+        An open dead letter of a committed document is closed, unless some of its chunks are dead.
 
         Raises:
             ValueError: A document was not begun with at least this many chunks, or lacks a hash.
@@ -107,7 +123,7 @@ class DocumentLedger:
         with self.file.transaction() as connection:
             for document in documents:
                 changed = connection.execute(
-                    "UPDATE documents SET doc_hash = ?, carried_hash = ?, source = ?,"
+                    "UPDATE documents SET doc_hash = ?, carried_hash = ?,"
                     " num_chunks = ?, max_chunks = ?, chunk_hashes = ?, last_run = ?"
                     " WHERE version_id = ? AND doc_id = ? AND doc_hash IS NULL"
                     " AND max_chunks >= ?",
@@ -125,8 +141,18 @@ class DocumentLedger:
                         f" having been begun with {document.num_chunks} chunks"
                     )
             connection.executemany(
+                "INSERT INTO dead_chunks SELECT id, ? FROM documents"
+                " WHERE version_id = ? AND doc_id = ?",
+                (
+                    (index, self.version_id, document.doc_id)
+                    for document in documents
+                    for index in document.dead_chunks
+                ),
+            )
+            whole = (document.doc_id for document in documents if not document.dead_chunks)
+            connection.executemany(
                 "DELETE FROM dead_letters WHERE version = ? AND key = ?",
-                ((self.version, f"document:{document.doc_id}") for document in documents),
+                ((self.version, f"document:{doc_id}") for doc_id in whole),
             )
 
     def begin_refresh(self, doc_ids: Sequence[str]) -> None:
@@ -148,12 +174,12 @@ class DocumentLedger:
             ValueError: A document is not committed, or its refresh was not begun.
         """
         with self.file.transaction() as connection:
-            for doc_id, carried_hash, source in refreshed:
+            for doc_id, carried_hash in refreshed:
                 changed = connection.execute(
-                    "UPDATE documents SET carried_hash = ?, source = ?, last_run = ?"
+                    "UPDATE documents SET carried_hash = ?, last_run = ?"
                     " WHERE version_id = ? AND doc_id = ?"
                     " AND doc_hash IS NOT NULL AND carried_hash IS NULL",
-                    (carried_hash, source, run, self.version_id, doc_id),
+                    (carried_hash, run, self.version_id, doc_id),
                 ).rowcount
                 if changed != 1:
                     raise ValueError(f"document {doc_id!r} was refreshed without `begin_refresh`")
@@ -179,14 +205,14 @@ class DocumentLedger:
         The ledger stays locked while `documents` is read; memory does not grow with it.
         """
         with self.file.transaction() as connection:
-            connection.execute("DELETE FROM stretches WHERE version_id = ?", (self.version_id,))
+            forget_stretches(connection, version_id=self.version_id)
             removed = connection.execute(
                 "DELETE FROM documents WHERE version_id = ?", (self.version_id,)
             )
             self.num_removed += removed.rowcount
             connection.executemany(
-                "INSERT INTO documents (doc_hash, carried_hash, source, num_chunks, max_chunks,"
-                " chunk_hashes, version_id, doc_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO documents (doc_hash, carried_hash, num_chunks, max_chunks,"
+                " chunk_hashes, version_id, doc_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 ((*document.columns(), self.version_id, document.doc_id) for document in documents),
             )
 
@@ -222,6 +248,11 @@ class DocumentLedger:
 
     def counts(self) -> LedgerCounts:
         """Count documents and chunks."""
+        ((num_dead,),) = self.file.query(
+            "SELECT count(*) FROM dead_chunks c JOIN documents d ON d.id = c.document"
+            " WHERE d.version_id = ?",
+            (self.version_id,),
+        )
         ((num_documents, num_committed, num_chunks),) = self.file.query(
             "SELECT count(*), count(doc_hash),"
             " coalesce(sum(iif(doc_hash IS NULL, 0, num_chunks)), 0)"
@@ -231,7 +262,7 @@ class DocumentLedger:
         return LedgerCounts(
             num_documents=num_documents,
             num_pending=num_documents - num_committed,
-            num_chunks=num_chunks,
+            num_chunks=num_chunks - num_dead,
         )
 
     def num_documents(self) -> int:
@@ -262,11 +293,11 @@ class DocumentLedger:
         return list(drawn.values())
 
     def count_absent_from(self, other: "DocumentLedger") -> int:
-        """Count the committed documents that another version has not committed."""
+        """Count the documents that are committed whole here, and not so in another version."""
         ((num_absent,),) = self.file.query(
-            "SELECT count(*) FROM documents d WHERE d.version_id = ? AND d.doc_hash IS NOT NULL"
+            f"SELECT count(*) FROM documents d WHERE d.version_id = ? AND {_IS_WHOLE.format('d')}"  # noqa: S608
             " AND NOT EXISTS (SELECT 1 FROM documents o WHERE o.version_id = ?"
-            " AND o.doc_id = d.doc_id AND o.doc_hash IS NOT NULL)",
+            f" AND o.doc_id = d.doc_id AND {_IS_WHOLE.format('o')})",
             (self.version_id, other.version_id),
         )
         return int(num_absent)
@@ -277,7 +308,7 @@ class DocumentLedger:
             unknown = [i for i, e in zip(doc_ids, self.lookup(doc_ids), strict=True) if e is None]
             raise KeyError(f"documents that are not registered: {unknown[:3]}")
         touched: RowIds = np.array(rows, dtype=np.int64)
-        drop_touched_stretches(connection, version_id=self.version_id, rows=touched)
+        note_touched_rows(connection, version_id=self.version_id, rows=touched)
         sql = "UPDATE versions SET is_flushed = 0 WHERE id = ? AND is_flushed = 1"
         connection.execute(sql, (self.version_id,))
         return rows

@@ -16,7 +16,6 @@ class LedgerEntry(NamedTuple):
     """None from `register` or `begin` until `commit`: what Milvus holds is not known."""
     carried_hash: str | None
     """None also between `begin_refresh` and `commit_refresh`."""
-    source: str
     num_chunks: int
     max_chunks: int
     """Milvus may hold chunks 0 to `max_chunks - 1` of this document, and no others."""
@@ -26,17 +25,18 @@ class LedgerEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerDocument:
-    """A document whose chunks are all in Milvus, and no others of it."""
+    """A document whose chunks are all in Milvus but for the dead ones, and no others of it."""
 
     doc_id: str
     doc_hash: str | None
     """None (only in `replace_all`) where Milvus holds an incomplete document."""
     carried_hash: str | None
     """None (only in `replace_all`) to have the metadata refreshed by the next run."""
-    source: str
     num_chunks: int
     chunk_hashes: bytes
     """`CHUNK_HASH_BYTES` per chunk, in order; empty where unknown."""
+    dead_chunks: tuple[int, ...] = ()
+    """Indexes of chunks that cannot be embedded; a dead letter stands for them."""
     max_chunks: int | None = None
     """None for `num_chunks`; more (only in `replace_all`) where Milvus holds orphans."""
 
@@ -44,13 +44,12 @@ class LedgerDocument:
         if len(self.chunk_hashes) not in {0, CHUNK_HASH_BYTES * self.num_chunks}:
             raise ValueError(f"document {self.doc_id!r}: chunk hashes do not match its chunks")
 
-    def columns(self) -> tuple[str | None, str | None, str, int, int, bytes]:
-        """Return both hashes, source, both chunk counts and the chunk hashes, as stored."""
+    def columns(self) -> tuple[str | None, str | None, int, int, bytes]:
+        """Return both hashes, both chunk counts and the chunk hashes, as stored."""
         max_chunks = self.num_chunks if self.max_chunks is None else self.max_chunks
         return (
             self.doc_hash,
             self.carried_hash,
-            self.source,
             self.num_chunks,
             max_chunks,
             self.chunk_hashes,
@@ -62,7 +61,6 @@ class Refreshed(NamedTuple):
 
     doc_id: str
     carried_hash: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +71,4 @@ class LedgerCounts:
     num_pending: int
     """Registered or begun, and not committed."""
     num_chunks: int
-    """Of the committed documents."""
+    """Of the committed documents, without the dead ones."""

@@ -1,7 +1,4 @@
-"""The ledger's SQLite file: opened durably, one transaction at a time, with readable errors.
-
-Its layout stands here as migrations: a change and the record of it commit together.
-"""
+"""The ledger's SQLite file: opened durably, one transaction at a time, with readable errors."""
 
 import sqlite3
 import threading
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embed_index.pipeline.disk.errors import explain_disk
+from embed_index.pipeline.ledger.layout import MIGRATIONS
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 _BUSY_SECONDS = 30.0
@@ -125,97 +123,6 @@ REBUILD_REMEDY = (
     "Remove the file together with its -wal and -shm companions: "
     "the ledger is a cache and is rebuilt from Milvus."
 )
-
-_VERSIONS = """
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    collection_id TEXT NOT NULL
-)
-"""
-
-# AUTOINCREMENT: a row id freed by a deletion must not return within a run, because the run
-# remembers by row id which documents it has seen. The wide column stands last, so that reading
-# the others never follows its overflow pages.
-_DOCUMENTS = """
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    version_id INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
-    doc_id TEXT NOT NULL,
-    doc_hash TEXT,
-    carried_hash TEXT,
-    source TEXT NOT NULL DEFAULT '',
-    num_chunks INTEGER NOT NULL DEFAULT 0,
-    max_chunks INTEGER NOT NULL DEFAULT 0,
-    last_run INTEGER,
-    chunk_hashes BLOB NOT NULL DEFAULT x'',
-    UNIQUE (version_id, doc_id)
-)
-"""
-
-_STRETCHES = """
-CREATE TABLE stretches (
-    id INTEGER PRIMARY KEY,
-    version_id INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
-    digest BLOB NOT NULL,
-    is_sealed INTEGER NOT NULL,
-    first_row INTEGER NOT NULL,
-    last_row INTEGER NOT NULL,
-    rows BLOB NOT NULL,
-    UNIQUE (version_id, digest)
-)
-"""
-
-_RUNS = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    version TEXT NOT NULL,
-    started_at TEXT NOT NULL,
-    finished_at TEXT,
-    outcome TEXT NOT NULL,
-    exit_code INTEGER,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    boot_id TEXT NOT NULL,
-    counters TEXT NOT NULL,
-    error TEXT NOT NULL DEFAULT ''
-)
-"""
-
-_DEAD_LETTERS = """
-CREATE TABLE dead_letters (
-    version TEXT NOT NULL,
-    key TEXT NOT NULL,
-    doc_id TEXT,
-    path TEXT NOT NULL,
-    row_group INTEGER NOT NULL,
-    row INTEGER NOT NULL,
-    stage TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    chunk_index INTEGER,
-    attempts INTEGER NOT NULL,
-    first_seen TEXT NOT NULL,
-    last_seen TEXT NOT NULL,
-    last_run INTEGER NOT NULL,
-    PRIMARY KEY (version, key)
-) WITHOUT ROWID
-"""
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        _VERSIONS,
-        _DOCUMENTS,
-        "CREATE INDEX pending_documents ON documents (version_id) WHERE doc_hash IS NULL",
-        _STRETCHES,
-        "CREATE INDEX stretch_rows ON stretches (version_id, is_sealed, first_row, last_row)",
-        _RUNS,
-        _DEAD_LETTERS,
-    ),
-    ("ALTER TABLE versions ADD COLUMN first_live_at TEXT",),
-    ("ALTER TABLE versions ADD COLUMN is_flushed INTEGER NOT NULL DEFAULT 0",),
-)
-"""Statements that lead from file version N to N + 1, at index N; released ones never change."""
 
 
 def migrate(

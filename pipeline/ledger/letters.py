@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from embed_index.pipeline.ledger.file import LedgerFile
-from embed_index.schemas.records import DeadLetter, SourceRow
+from embed_index.schemas.records import DeadLetter, SourceRow, Stage
 
 _PAGE_ROWS = 1024
+_LETTER = (
+    "l.doc_id, l.path, l.row_group, l.row, l.stage, l.reason, l.detail, l.chunk_index, l.attempts"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class OpenDeadLetters:
 
     A row that was refused while reading is known by its place, because its id may be absent or
     belong to another row; a document that failed later is known by its id, and committing it
-    closes its letter.
+    whole closes its letter.
     """
 
     def __init__(self, file: LedgerFile) -> None:
@@ -61,14 +64,15 @@ class OpenDeadLetters:
     def close_unseen(self, version: str, *, run: int) -> None:
         """Close the letters that a complete run did not meet again: their rows are mended or gone.
 
-        Documents that are still registered and not committed keep theirs.
+        Documents that are still registered and not committed whole keep theirs.
         """
         with self._file.transaction() as connection:
             connection.execute(
                 "DELETE FROM dead_letters WHERE version = ? AND last_run < ?"
                 " AND (key LIKE 'row:%' OR NOT EXISTS (SELECT 1 FROM documents d"
                 " JOIN versions v ON v.id = d.version_id WHERE v.name = dead_letters.version"
-                " AND d.doc_id = dead_letters.doc_id AND d.doc_hash IS NULL))",
+                " AND d.doc_id = dead_letters.doc_id AND (d.doc_hash IS NULL OR EXISTS"
+                " (SELECT 1 FROM dead_chunks c WHERE c.document = d.id))))",
                 (version, run),
             )
 
@@ -84,33 +88,65 @@ class OpenDeadLetters:
         """Yield the open letters of a version; the ledger may be written to meanwhile."""
         last = ""
         sql = (
-            "SELECT key, doc_id, path, row_group, row, stage, reason, detail, chunk_index,"
-            " attempts, first_seen, last_seen, last_run FROM dead_letters"
+            f"SELECT l.key, {_LETTER}, first_seen, last_seen, last_run FROM dead_letters l"  # noqa: S608
             " WHERE version = ? AND key > ? ORDER BY key LIMIT ?"
         )
         while page := self._file.query(sql, (version, last, _PAGE_ROWS)):
             last = page[-1][0]
-            for row in page:
-                _, doc_id, path, group, place, stage, reason, detail, chunk, attempts, *seen = row
+            for _, *letter, first_seen, last_seen, last_run in page:
                 yield OpenDeadLetter(
-                    letter=DeadLetter(
-                        source=SourceRow(path=path, row_group=group, row=place),
-                        stage=stage,
-                        reason=reason,
-                        detail=detail,
-                        doc_id=doc_id,
-                        chunk_index=chunk,
-                        attempts=attempts,
-                    ),
-                    first_seen=datetime.fromisoformat(seen[0]),
-                    last_seen=datetime.fromisoformat(seen[1]),
-                    last_run=seen[2],
+                    letter=_letter(*letter),
+                    first_seen=datetime.fromisoformat(first_seen),
+                    last_seen=datetime.fromisoformat(last_seen),
+                    last_run=last_run,
                 )
+
+    def of_dead_chunks(self, version: str, *, run: int) -> Iterator[list[tuple[int, DeadLetter]]]:
+        """Yield, in steps, the dead chunks of committed documents that a run did not try.
+
+        Each comes as its document's row and a letter, which has the reason for the last of the
+        document's dead chunks.
+        """
+        last = (0, -1)
+        sql = (
+            f"SELECT c.document, c.chunk_index, {_LETTER} FROM dead_chunks c"  # noqa: S608
+            " JOIN documents d ON d.id = c.document JOIN versions v ON v.id = d.version_id"
+            " JOIN dead_letters l ON l.version = v.name AND l.key = 'document:' || d.doc_id"
+            " WHERE v.name = ? AND l.last_run < ? AND (c.document, c.chunk_index) > (?, ?)"
+            " ORDER BY c.document, c.chunk_index LIMIT ?"
+        )
+        while page := self._file.query(sql, (version, run, *last, _PAGE_ROWS)):
+            last = page[-1][:2]
+            yield [
+                (row, replace(_letter(*letter), chunk_index=index)) for row, index, *letter in page
+            ]
 
     def count(self, version: str) -> int:
         """Count the open letters of a version."""
         sql = "SELECT count(*) FROM dead_letters WHERE version = ?"
         return int(self._file.query(sql, (version,))[0][0])
+
+
+def _letter(
+    doc_id: str | None,
+    path: str,
+    row_group: int,
+    row: int,
+    stage: Stage,
+    reason: str,
+    detail: str,
+    chunk_index: int | None,
+    attempts: int,
+) -> DeadLetter:
+    return DeadLetter(
+        source=SourceRow(path=path, row_group=row_group, row=row),
+        stage=stage,
+        reason=reason,
+        detail=detail,
+        doc_id=doc_id,
+        chunk_index=chunk_index,
+        attempts=attempts,
+    )
 
 
 def _stored(letter: DeadLetter) -> tuple[str | int | None, ...]:

@@ -1,23 +1,34 @@
-"""Digests of whole stretches of the corpus, so that an unchanged one costs a single comparison.
+"""Digests of the corpus as it was read last, so that what is unchanged costs a comparison.
 
-A stretch is a batch of consecutive documents as the source delivers it. Its digest covers ids,
-hashes and places of all of them. The ledger keeps a digest with the documents' row ids; only a
-sealed one counts, and it is sealed only when the ledger's own rows give the same digest. Whatever
-touches a document drops the sealed stretches around it in the same transaction.
+A stretch is a batch of consecutive documents as the source delivers it. Its digest covers ids and
+hashes of all of them in their order, and the ledger keeps it with the documents' row ids and a
+digest of each. Only a sealed one counts, and it is sealed only when the ledger's own rows give the
+same digests. So a stretch that is as it was is recognised whole, and one whose documents moved is
+recognised document by document, without a look at the ledger's documents.
+
+Whatever touches a document notes its row in the same transaction: what a sealed stretch says of
+that row no longer counts.
 """
 
 import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from embed_index.pipeline.ledger.file import LedgerFile
-from embed_index.pipeline.ledger.seen_rows import RowIds
+from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
+
+Digests: TypeAlias = NDArray[np.uint64]
+"""Shape (number of documents, 2)."""
 
 _DIGEST_BYTES = 16
+_MAX_KNOWN_DOCUMENTS = 1 << 24
+_STRETCHES_PER_TRANSACTION = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,87 +38,234 @@ class Stretch:
     doc_ids: Sequence[str]
     doc_hashes: Sequence[str]
     carried_hashes: Sequence[str]
-    sources: Sequence[str]
 
     def digest(self) -> bytes:
         """Return a digest of every value and of their order."""
-        return _digest(self.doc_ids, self.doc_hashes, self.carried_hashes, self.sources)
+        columns = (self.doc_ids, self.doc_hashes, self.carried_hashes)
+        return hashlib.blake2b(orjson.dumps(columns), digest_size=_DIGEST_BYTES).digest()
+
+    def document_digests(self) -> Digests:
+        """Return a digest of each document by itself."""
+        return _document_digests(self.doc_ids, self.doc_hashes, self.carried_hashes)
 
 
-def find_sealed_rows(file: LedgerFile, *, version_id: int, digest: bytes) -> RowIds | None:
-    """Return the row ids of a stretch that is in the ledger exactly so, or None."""
-    found = file.query(
-        "SELECT rows FROM stretches WHERE version_id = ? AND digest = ? AND is_sealed = 1",
-        (version_id, digest),
-    )
-    return _unpack(found[0][0]) if found else None
+class Proposal(NamedTuple):
+    """A stretch that will be true of the ledger once its documents are committed."""
+
+    digest: bytes
+    rows: RowIds
+    digests: Digests
+    unproven: Sequence[int]
+    """Places of the documents that no sealed stretch knows to be so."""
 
 
-def propose_stretch(file: LedgerFile, *, version_id: int, digest: bytes, rows: RowIds) -> None:
-    """Remember a stretch that `seal_stretches` will find true once its documents are committed."""
-    with file.transaction() as connection:
-        connection.execute(
-            "INSERT OR REPLACE INTO stretches"
-            " (version_id, digest, is_sealed, first_row, last_row, rows) VALUES (?, ?, 0, ?, ?, ?)",
-            (version_id, digest, int(rows.min()), int(rows.max()), rows.astype("<i8").tobytes()),
-        )
+class Stretches:
+    """The stretches of one version during one pass; one thread at a time.
 
-
-def seal_stretches(file: LedgerFile, *, version_id: int, met: set[bytes]) -> None:
-    """Seal the proposed stretches that the ledger's rows confirm, and drop the others.
-
-    Args:
-        file: The ledger.
-        version_id: The collection version.
-        met: Digests of all stretches of a complete pass; sealed ones outside it are dropped.
+    The sealed ones are read once, their documents only when a stretch is not as it was: memory is
+    then 24 bytes a document, of the first `_MAX_KNOWN_DOCUMENTS`.
     """
-    stretches = file.query(
-        "SELECT id, digest, is_sealed FROM stretches WHERE version_id = ?", (version_id,)
+
+    def __init__(self, file: LedgerFile, *, version_id: int) -> None:
+        self._file = file
+        self._version_id = version_id
+        self._met: set[bytes] = set()
+        self._proposed: list[Proposal] = []
+        self._known: _KnownDocuments | None = None
+        sealed = "SELECT digest, id FROM stretches WHERE version_id = ? AND is_sealed = 1"
+        self._sealed: dict[bytes, int] = dict(file.query(sealed, (version_id,)))
+        self._touched = SeenRows()
+        touched = file.query("SELECT rows FROM touched_rows WHERE version_id = ?", (version_id,))
+        for (packed,) in touched:
+            self._touched.add(_unpack_rows(packed))
+
+    def find(self, digest: bytes) -> RowIds | None:
+        """Return the row ids of a stretch that is in the ledger exactly so, or None."""
+        stretch_id = self._sealed.get(digest)
+        if stretch_id is None:
+            return None
+        sql = "SELECT rows FROM stretch_documents WHERE stretch_id = ?"
+        rows = _unpack_rows(self._file.query(sql, (stretch_id,))[0][0])
+        return None if self._touched.contains(rows).any() else rows
+
+    def find_documents(self, digests: Digests) -> RowIds:
+        """Return the row id of each document that is in the ledger exactly so, 0 for the others.
+
+        Some that are may be among the others.
+        """
+        if self._known is None:
+            self._known = self._read_known()
+        return self._known.find(digests)
+
+    def meet(self, digest: bytes) -> None:
+        """Note that the corpus has a stretch that was found."""
+        self._met.add(digest)
+
+    def propose(self, proposal: Proposal) -> None:
+        """Remember a stretch, which `seal` will find true once its documents are committed."""
+        self._met.add(proposal.digest)
+        self._proposed.append(proposal)
+        if len(self._proposed) == _STRETCHES_PER_TRANSACTION:
+            self._write_proposed()
+
+    def seal(self) -> None:
+        """Seal the proposed stretches that the ledger confirms, drop what was not met.
+
+        Only after a complete pass whose documents are committed. Nothing is written where nothing
+        differs from the last pass.
+        """
+        self._write_proposed()
+        stretches = self._file.query(
+            "SELECT id, digest, is_sealed FROM stretches WHERE version_id = ?", (self._version_id,)
+        )
+        met = [row for row in stretches if row[1] in self._met]
+        true = [stretch for stretch, _, is_sealed in met if not is_sealed and self._holds(stretch)]
+        is_kept = {stretch for stretch, _, is_sealed in met if is_sealed}.union(true)
+        false = [stretch for stretch, _, _ in stretches if stretch not in is_kept]
+        touched = "SELECT 1 FROM touched_rows WHERE version_id = ? LIMIT 1"
+        if not (true or false or self._file.query(touched, (self._version_id,))):
+            return
+        with self._file.transaction() as connection:
+            for sql, ids in (
+                ("DELETE FROM stretches WHERE id = ?", false),
+                ("UPDATE stretches SET is_sealed = 1 WHERE id = ?", true),
+            ):
+                connection.executemany(sql, ((stretch,) for stretch in ids))
+            # A stretch that was touched before the pass was not found, nor met by its documents.
+            connection.execute("DELETE FROM touched_rows WHERE version_id = ?", (self._version_id,))
+
+    def _write_proposed(self) -> None:
+        if not self._proposed:
+            return
+        with self._file.transaction() as connection:
+            for digest, rows, digests, unproven in self._proposed:
+                key = (self._version_id, digest)
+                connection.execute("DELETE FROM stretches WHERE version_id = ? AND digest = ?", key)
+                stretch_id = connection.execute(
+                    "INSERT INTO stretches (version_id, digest, is_sealed, last_row)"
+                    " VALUES (?, ?, 0, ?)",
+                    (*key, int(rows.max())),
+                ).lastrowid
+                packed = (_pack_rows(rows), digests.astype("<u8").tobytes())
+                connection.execute(
+                    "INSERT INTO stretch_documents VALUES (?, ?, ?, ?)",
+                    (stretch_id, *packed, np.array(unproven, dtype="<u4").tobytes()),
+                )
+        self._proposed.clear()
+
+    def _holds(self, stretch_id: int) -> bool:
+        sql = "SELECT rows, digests, unproven FROM stretch_documents WHERE stretch_id = ?"
+        ((packed_rows, packed, unproven),) = self._file.query(sql, (stretch_id,))
+        places = np.frombuffer(unproven, dtype="<u4")
+        if not places.size:
+            return True
+        documents = self._file.query(
+            "SELECT d.doc_id, d.doc_hash, d.carried_hash"
+            " FROM json_each(?) j CROSS JOIN documents d ON d.id = j.value"
+            " WHERE d.doc_hash IS NOT NULL AND d.carried_hash IS NOT NULL ORDER BY j.key",
+            (orjson.dumps(_unpack_rows(packed_rows)[places].tolist()).decode(),),
+        )
+        if len(documents) < places.size:
+            return False
+        found = _document_digests(*zip(*documents, strict=True))
+        return bool((found == _unpack_digests(packed)[places]).all())
+
+    def _read_known(self) -> "_KnownDocuments":
+        stretches = sorted(self._sealed.values())
+        sql = "SELECT rows, digests FROM stretch_documents WHERE stretch_id = ?"
+        known = _KnownDocuments()
+        for stretch_id in stretches:
+            packed_rows, packed = self._file.query(sql, (stretch_id,))[0]
+            rows = _unpack_rows(packed_rows)
+            is_valid = ~self._touched.contains(rows)
+            known.add(rows[is_valid], _unpack_digests(packed)[is_valid])
+            if len(known) >= _MAX_KNOWN_DOCUMENTS:
+                break
+        known.sort()
+        return known
+
+
+class _KnownDocuments:
+    """Row ids by document digest, as sorted columns."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[RowIds, Digests]] = []
+        self._num_documents = 0
+        self._rows: RowIds = np.empty(0, dtype=np.int64)
+        self._first: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._second: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+
+    def __len__(self) -> int:
+        return self._num_documents
+
+    def add(self, rows: RowIds, digests: Digests) -> None:
+        """Add documents, before `sort`."""
+        self._parts.append((rows, digests))
+        self._num_documents += rows.size
+
+    def sort(self) -> None:
+        """Make what was added findable."""
+        if not self._parts:
+            return
+        first = np.concatenate([digests[:, 0] for _, digests in self._parts])
+        order = np.argsort(first)
+        self._first = first[order]
+        self._second = np.concatenate([digests[:, 1] for _, digests in self._parts])[order]
+        self._rows = np.concatenate([rows for rows, _ in self._parts])[order]
+        self._parts.clear()
+
+    def find(self, digests: Digests) -> RowIds:
+        """Return the row id of each document, 0 for an unknown one."""
+        rows: RowIds = np.zeros(len(digests), dtype=np.int64)
+        if not self._num_documents:
+            return rows
+        # In ascending order the search finds its way through memory several times faster.
+        order = np.argsort(digests[:, 0])
+        wanted = digests[order]
+        places = np.searchsorted(self._first, wanted[:, 0])
+        places[places == self._num_documents] = 0
+        is_known = (self._first[places] == wanted[:, 0]) & (self._second[places] == wanted[:, 1])
+        rows[order] = np.where(is_known, self._rows[places], 0)
+        return rows
+
+
+def note_touched_rows(connection: sqlite3.Connection, *, version_id: int, rows: RowIds) -> None:
+    """Note that what sealed stretches say of `rows` no longer counts."""
+    sql = "SELECT max(last_row) FROM stretches WHERE version_id = ? AND is_sealed = 1"
+    ((last,),) = connection.execute(sql, (version_id,))
+    sealed = rows[rows <= (last or 0)]
+    if sealed.size:
+        sql = "INSERT INTO touched_rows (version_id, rows) VALUES (?, ?)"
+        connection.execute(sql, (version_id, _pack_rows(sealed)))
+
+
+def forget_stretches(connection: sqlite3.Connection, *, version_id: int) -> None:
+    """Drop everything that is said of a version's documents."""
+    for table in ("stretches", "touched_rows"):
+        connection.execute(f"DELETE FROM {table} WHERE version_id = ?", (version_id,))  # noqa: S608
+
+
+def _document_digests(
+    doc_ids: Sequence[str], doc_hashes: Sequence[str], carried_hashes: Sequence[str]
+) -> Digests:
+    # Both hashes have one length, so that no two documents share an input.
+    columns = zip(doc_hashes, carried_hashes, doc_ids, strict=True)
+    joined = b"".join(
+        [
+            hashlib.blake2b((text + carried + doc_id).encode(), digest_size=_DIGEST_BYTES).digest()
+            for text, carried, doc_id in columns
+        ]
     )
-    for stretch_id, digest, is_sealed in stretches:
-        if is_sealed and digest in met:
-            continue
-        with file.transaction() as connection:
-            if not is_sealed and digest in met and _holds(connection, stretch_id, digest):
-                sql = "UPDATE stretches SET is_sealed = 1 WHERE id = ?"
-            else:
-                sql = "DELETE FROM stretches WHERE id = ?"
-            connection.execute(sql, (stretch_id,))
+    return _unpack_digests(joined)
 
 
-def drop_touched_stretches(
-    connection: sqlite3.Connection, *, version_id: int, rows: RowIds
-) -> None:
-    """Drop the sealed stretches whose range of row ids holds one of `rows`."""
-    sealed = connection.execute(
-        "SELECT id, first_row, last_row FROM stretches WHERE version_id = ? AND is_sealed = 1",
-        (version_id,),
-    ).fetchall()
-    if not sealed or not rows.size:
-        return
-    ids, first, last = np.array(sealed, dtype=np.int64).T
-    touched = np.sort(rows)
-    is_hit = np.searchsorted(touched, first, "left") < np.searchsorted(touched, last, "right")
-    connection.executemany(
-        "DELETE FROM stretches WHERE id = ?", ((stretch,) for stretch in ids[is_hit].tolist())
-    )
+def _pack_rows(rows: RowIds) -> bytes:
+    return rows.astype("<i8").tobytes()
 
 
-def _holds(connection: sqlite3.Connection, stretch_id: int, digest: bytes) -> bool:
-    (packed,) = connection.execute(
-        "SELECT rows FROM stretches WHERE id = ?", (stretch_id,)
-    ).fetchone()
-    documents = connection.execute(
-        "SELECT d.doc_id, d.doc_hash, d.carried_hash, d.source"
-        " FROM json_each(?) j CROSS JOIN documents d ON d.id = j.value ORDER BY j.key",
-        (orjson.dumps(_unpack(packed).tolist()).decode(),),
-    ).fetchall()
-    return bool(documents) and _digest(*map(list, zip(*documents, strict=True))) == digest
-
-
-def _digest(*columns: Sequence[str]) -> bytes:
-    return hashlib.blake2b(orjson.dumps(columns), digest_size=_DIGEST_BYTES).digest()
-
-
-def _unpack(packed: bytes) -> RowIds:
+def _unpack_rows(packed: bytes) -> RowIds:
     return np.frombuffer(packed, dtype="<i8").astype(np.int64)
+
+
+def _unpack_digests(packed: bytes) -> Digests:
+    return np.frombuffer(packed, dtype="<u8").astype(np.uint64, copy=False).reshape(-1, 2)

@@ -30,6 +30,8 @@ class StoredChunk:
     doc_hash: str
     text_complete: bool
     source: str
+    """Where the document stood when the row was written. It may stand elsewhere by now, so that the
+    whole text is found by `doc_id`."""
     carried: dict[str, CarriedValue]
     """By column name, in the order of the collection's schema."""
     text: str | None = None

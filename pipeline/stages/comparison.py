@@ -1,19 +1,15 @@
 """One pass of a run over the corpus: what is new, changed, to refresh, repeated, missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
-from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
-from embed_index.pipeline.ledger.stretches import (
-    Stretch,
-    find_sealed_rows,
-    propose_stretch,
-    seal_stretches,
-)
+from embed_index.pipeline.ledger.seen_rows import SeenRows
+from embed_index.pipeline.ledger.stretches import Proposal, Stretch, Stretches
 
 Change: TypeAlias = Literal["new", "changed", "refresh", "duplicate"]
 """What to do with a document: embed it, embed it over an older version, write its metadata again
@@ -36,41 +32,53 @@ class Difference(NamedTuple):
 class CorpusPass:
     """Compares the corpus, stretch by stretch, with the ledger of one version.
 
-    Memory is two bits a document. A pass belongs to one thread; the ledger does not.
+    Where a document stands does not count. Memory is two bits a document, and what `Stretches`
+    needs. A pass belongs to one thread; the ledger does not.
     """
 
     def __init__(self, documents: DocumentLedger) -> None:
         self._documents = documents
         self._seen = SeenRows()
         self._kept = SeenRows()
-        self._digests: set[bytes] = set()
         self._num_removed = documents.num_removed
 
     def compare(self, stretch: Stretch) -> list[Difference]:
         """Return the documents that need work, in order; the others are unchanged.
 
-        An unchanged stretch costs least when the source cuts the corpus as in the last run.
-        Unknown documents are registered; nothing is written for unchanged ones.
+        An unchanged stretch costs least when the source cuts the corpus as in the last run, and
+        little more when its documents only moved. Unknown documents are registered; nothing is
+        written for unchanged ones, but what lets the next run recognise them.
         """
-        file, version_id = self._documents.file, self._documents.version_id
         digest = stretch.digest()
-        sealed = find_sealed_rows(file, version_id=version_id, digest=digest)
+        sealed = self._stretches.find(digest)
         if sealed is not None and not self._seen.contains(sealed).any():
             self._seen.add(sealed)
-            self._digests.add(digest)
+            self._stretches.meet(digest)
             return []
-        entries = self._registered(stretch.doc_ids)
-        rows: RowIds = np.fromiter((entry.row for entry in entries), np.int64, len(entries))
+        digests = stretch.document_digests()
+        rows = self._stretches.find_documents(digests)
+        unproven = np.flatnonzero(rows == 0).tolist()
+        entries = dict(
+            zip(unproven, self._registered([stretch.doc_ids[x] for x in unproven]), strict=True)
+        )
+        rows[unproven] = [entry.row for entry in entries.values()]
         is_first = self._seen.add(rows)
-        if len(entries) >= _MIN_STRETCH and is_first.all():
-            propose_stretch(file, version_id=version_id, digest=digest, rows=rows)
-            self._digests.add(digest)
-        return list(_differences(stretch, entries=entries, is_first=is_first.tolist()))
+        if len(rows) >= _MIN_STRETCH and is_first.all():
+            self._stretches.propose(Proposal(digest, rows, digests, unproven))
+        repeated = np.flatnonzero(~is_first).tolist()
+        again = [place for place in repeated if place not in entries]
+        entries |= zip(again, self._registered([stretch.doc_ids[x] for x in again]), strict=True)
+        return list(_differences(stretch, entries=entries, repeated=set(repeated)))
 
     def keep(self, doc_ids: Sequence[str]) -> None:
         """Exempt documents from `missing`: their row is in the corpus, though unusable."""
         rows = [entry.row for entry in self._documents.lookup(doc_ids) if entry is not None]
         self._kept.add(np.array(rows, dtype=np.int64))
+
+    def are_met(self, rows: Sequence[int]) -> list[bool]:
+        """Say of the ledger's documents whether the corpus has them."""
+        met: list[bool] = self._seen.contains(np.array(rows, dtype=np.int64)).tolist()
+        return met
 
     def missing(self) -> Iterator[LedgerEntry]:
         """Yield the ledger's documents that the corpus no longer has; only after a full pass.
@@ -85,9 +93,12 @@ class CorpusPass:
 
     def seal(self) -> None:
         """Let the next run recognise this pass's stretches; only after a full pass is committed."""
-        seal_stretches(
-            self._documents.file, version_id=self._documents.version_id, met=self._digests
-        )
+        self._stretches.seal()
+
+    @cached_property
+    def _stretches(self) -> Stretches:
+        """Read when the pass begins: what was touched before it must be known."""
+        return Stretches(self._documents.file, version_id=self._documents.version_id)
 
     def _registered(self, doc_ids: Sequence[str]) -> list[LedgerEntry]:
         entries = self._documents.lookup(doc_ids)
@@ -99,22 +110,15 @@ class CorpusPass:
 
 
 def _differences(
-    stretch: Stretch, *, entries: list[LedgerEntry], is_first: list[bool]
+    stretch: Stretch, *, entries: Mapping[int, LedgerEntry], repeated: Collection[int]
 ) -> Iterator[Difference]:
-    columns = zip(
-        entries,
-        is_first,
-        stretch.doc_hashes,
-        stretch.carried_hashes,
-        stretch.sources,
-        strict=True,
-    )
-    for place, (entry, first, doc_hash, carried_hash, source) in enumerate(columns):
-        if not first:
+    for place in sorted(entries):
+        entry = entries[place]
+        if place in repeated:
             yield Difference(place, "duplicate", entry)
         elif entry.doc_hash is None and entry.max_chunks == 0:
             yield Difference(place, "new", entry)
-        elif entry.doc_hash != doc_hash:
+        elif entry.doc_hash != stretch.doc_hashes[place]:
             yield Difference(place, "changed", entry)
-        elif entry.carried_hash != carried_hash or entry.source != source:
+        elif entry.carried_hash != stretch.carried_hashes[place]:
             yield Difference(place, "refresh", entry)

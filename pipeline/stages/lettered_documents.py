@@ -1,10 +1,14 @@
 """The documents of a corpus that open dead letters stand for."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from embed_index.pipeline.corpus.source import RowBatch, Source
+from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.records import DeadLetter, SourceRow
+
+_IDS_PER_STEP = 512
 
 
 class LetteredDocuments:
@@ -41,3 +45,14 @@ class LetteredDocuments:
                 if printable(source) in self._places:
                     self.readable.append(rows.source(place))
                     self._doc_ids.add(rows.doc_ids[place])
+
+
+def begin_again(letters: Iterable[DeadLetter], *, ledger: DocumentLedger) -> None:
+    """Have the ledger call for the documents that it holds to be settled with a dead chunk.
+
+    Their vectors can be kept, as those of a document with other metadata are.
+    """
+    failed = (x.doc_id for x in letters if x.doc_id is not None and x.stage != "read")
+    while doc_ids := list(islice(failed, _IDS_PER_STEP)):
+        settled = [x.doc_id for x in ledger.lookup(doc_ids) if x is not None and x.doc_hash]
+        ledger.begin_refresh(settled)

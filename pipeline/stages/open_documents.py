@@ -1,6 +1,6 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from embed_index.pipeline.ledger.entries import LedgerEntry
@@ -25,6 +25,12 @@ class OpenDocument:
     refused: list[int] = field(default_factory=list)
     """Indexes of chunks that could not be embedded."""
     num_unsettled: int = 0
+
+    def give_up(self, indexes: Collection[int]) -> None:
+        """Leave out chunks that are known to be refused, before any is on its way."""
+        self.refused.extend(indexes)
+        self.chunks = tuple(chunk for chunk in self.chunks if chunk.chunk_index not in indexes)
+        self.num_unsettled = len(self.chunks)
 
     def superfluous_chunk_ids(self) -> list[str]:
         """Return the ids that Milvus may hold for this document and must not."""

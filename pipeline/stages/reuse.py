@@ -56,8 +56,9 @@ def find_vectors(
                 committed[chunk.chunk_id] = document.entry.doc_hash
                 places[chunk.chunk_id] = (chunk.char_start, chunk.char_end)
             continue
-        for chunk, text_hash in zip(document.chunks, _hashes(document), strict=True):
-            if (index := old_index.get(text_hash)) is not None:
+        hashes = _hashes(document)
+        for chunk in document.chunks:
+            if (index := old_index.get(hashes[chunk.chunk_index])) is not None:
                 old_ids[chunk.chunk_id] = chunk_id(document.document.doc_id, index)
                 committed[chunk.chunk_id] = document.entry.doc_hash
     if not old_ids:

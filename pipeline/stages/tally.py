@@ -1,7 +1,8 @@
 """What a run has done so far, counted where it happens."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
@@ -70,11 +71,24 @@ class DeadLetterBox:
         if not kept:
             return
         with self._lock:
-            summed = self._ledger.record(kept, version=self._version, run=self._run)
-            self._file.write(summed)
-            self._tally.num_dead_letters += len(kept)
-            # Whoever reports progress asks often; nobody needs more of them at once than this.
-            self._untold = [*self._untold, *summed][-_MAX_UNTOLD:]
+            self._keep(self._ledger.record(kept, version=self._version, run=self._run))
+
+    def recall(self, are_met: Callable[[Sequence[int]], Iterable[bool]]) -> None:
+        """Count dead chunks of earlier runs again: of unchanged documents, and not tried anew.
+
+        Args:
+            are_met: Says of rows of the ledger whether this run met their documents.
+        """
+        for step in self._ledger.of_dead_chunks(self._version, run=self._run):
+            rows, letters = zip(*step, strict=True)
+            with self._lock:
+                self._keep(list(compress(letters, are_met(rows))))
+
+    def _keep(self, letters: Sequence[DeadLetter]) -> None:
+        self._file.write(letters)
+        self._tally.num_dead_letters += len(letters)
+        # Whoever reports progress asks often; nobody needs more of them at once than this.
+        self._untold = [*self._untold, *letters][-_MAX_UNTOLD:]
 
     def take_untold(self) -> list[DeadLetter]:
         """Return the letters since the last call, the newest where there are very many."""

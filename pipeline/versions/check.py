@@ -1,8 +1,10 @@
 """Whether a collection version can be searched and holds what the ledger says, and no more."""
 
+from collections.abc import Iterator
 from itertools import islice
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import Vectors
@@ -40,7 +42,7 @@ def _miscount(reader: CollectionReader, documents: DocumentLedger) -> str:
 
 
 def _count_pending(reader: CollectionReader, documents: DocumentLedger) -> int:
-    """Count the rows of documents that are not whole, such as one with a refused chunk."""
+    """Count the rows of documents that were begun, and not committed."""
     pending = documents.pending()
     num_rows = 0
     while step := list(islice(pending, _PENDING_PER_STEP)):
@@ -56,7 +58,7 @@ def _lost_in_search(
     owners = {
         chunk_id(entry.doc_id, index): (entry.doc_id, index)
         for place, entry in enumerate(documents.sample(num_samples))
-        for index in [place % entry.num_chunks]
+        for index in _one_living(documents, entry, place=place)
     }
     vectors = reader.fetch_vectors(version, owners)
     for key, (doc_id, index) in owners.items():
@@ -66,6 +68,13 @@ def _lost_in_search(
         if not _finds_itself(reader, version, key=key, vector=vectors[key]):
             return f"a search with the vector of {named} does not find it"
     return ""
+
+
+def _one_living(documents: DocumentLedger, entry: LedgerEntry, *, place: int) -> Iterator[int]:
+    """Yield the index of one chunk, nothing if all are dead."""
+    dead = documents.dead_chunks(entry.doc_id)
+    if living := [index for index in range(entry.num_chunks) if index not in dead]:
+        yield living[place % len(living)]
 
 
 def _finds_itself(reader: CollectionReader, version: str, *, key: str, vector: Vectors) -> bool:

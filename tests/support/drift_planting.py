@@ -57,7 +57,7 @@ class Parts:
         """Return all that a repair must bring back."""
         rows = self.rows()
         assert self.store.reader.count(self.version) == len(rows)
-        told = {entry.doc_id: entry[2:7] for entry in self.documents.entries()}
+        told = {entry.doc_id: entry[2:6] for entry in self.documents.entries()}
         return {
             "rows": [replace(row, vector=None) for row in rows],
             "vectors": np.stack([np.asarray(row.vector) for row in rows]).round(4).tolist(),
@@ -152,7 +152,6 @@ def misrecord(**changes: Any) -> Callable[[Parts], None]:
             "doc_id": "d3",
             "doc_hash": entry.doc_hash,
             "carried_hash": entry.carried_hash,
-            "source": entry.source,
             "num_chunks": entry.num_chunks,
             "chunk_hashes": b"".join(documents.chunk_hashes("d3")),
         }
@@ -170,7 +169,6 @@ def record_what_is_nowhere(parts: Parts) -> None:
         doc_id="ghost",
         doc_hash="h",
         carried_hash="c",
-        source="a.parquet#0:0",
         num_chunks=1,
         chunk_hashes=bytes(16),
     )
@@ -193,7 +191,6 @@ PLANTED: dict[str, tuple[Plant, dict[str, int], int]] = {
     "foreign keys": (write_foreign_keys, {"foreign": 3}, 0),
     "key under another document": (take_key_over, {"foreign": 1, "missing": 1}, 1),
     "carried metadata": (change_row(carried={"topic": "other"}), {"metadata": 1}, 0),
-    "source": (change_row(source="elsewhere.parquet#0:0"), {"moved": 1}, 0),
     "ledger entry lost": (lose_entry, {"unrecorded": 1}, 0),
     "document begun": (begin_and_die, {"pending": 1}, 0),
     "refresh begun": (begin_to_refresh_and_die, {"pending": 1}, 0),

@@ -11,14 +11,12 @@ def committed(
     *,
     text: str = "a",
     carried: str = "c",
-    source: str = "f.parquet#0:0",
     num_chunks: int = 1,
 ) -> LedgerDocument:
     return LedgerDocument(
         doc_id=doc_id,
         doc_hash=text_hash(text),
         carried_hash=text_hash(carried),
-        source=source,
         num_chunks=num_chunks,
         chunk_hashes=bytes(16 * num_chunks),
     )
@@ -29,7 +27,6 @@ def stretch_of(*documents: LedgerDocument) -> Stretch:
         doc_ids=[document.doc_id for document in documents],
         doc_hashes=[document.doc_hash or "" for document in documents],
         carried_hashes=[document.carried_hash or "" for document in documents],
-        sources=[document.source for document in documents],
     )
 
 

@@ -155,7 +155,7 @@ def test_all_of_it_at_once_embeds_no_more_than_was_planted(indexed: JobFolder) -
     mended = verify(indexed, "--sample", "1000", "--repair")
 
     assert counts(mended) == {
-        "missing": 1, "stale": 1, "altered": 1, "metadata": 1, "moved": 1, "vector": 1,
+        "missing": 1, "stale": 1, "altered": 1, "metadata": 1, "vector": 1,
         "orphaned": 2, "foreign": 3, "unrecorded": 1, "pending": 1,
     }  # fmt: skip
     # The text of a row with another document's hash alone is the chunk's, and its vector is kept.

@@ -51,7 +51,7 @@ def test_a_whole_document_is_committed_as_it_was(tmp_path: Path) -> None:
 
     assert entry is not None
     assert (entry.doc_hash, entry.carried_hash) == ("h", carried_hash(("pumps",)))
-    assert (entry.num_chunks, entry.max_chunks, entry.source) == (2, 2, "a.parquet#0:0")
+    assert (entry.num_chunks, entry.max_chunks) == (2, 2)
     assert hashes == [bytes.fromhex(text_hash(text)) for text in ("one", "two")]
 
 
@@ -77,10 +77,18 @@ def test_a_document_that_is_not_whole_is_pending_and_its_orphans_are_known(
 
 def test_rows_of_two_moments_have_their_metadata_written_again(tmp_path: Path) -> None:
     first, second = stored("d", "one", "two")
-    entry, _ = rebuilt(tmp_path, [first, replace(second, source="b.parquet#0:0")])
+    entry, _ = rebuilt(tmp_path, [first, replace(second, carried={"topic": "valves"})])
 
     assert entry is not None
     assert (entry.doc_hash, entry.carried_hash) == ("h", None)
+
+
+def test_rows_written_at_two_places_of_the_corpus_are_one_document(tmp_path: Path) -> None:
+    first, second = stored("d", "one", "two")
+    entry, _ = rebuilt(tmp_path, [first, replace(second, source="b.parquet#0:0")])
+
+    assert entry is not None
+    assert (entry.doc_hash, entry.carried_hash) == ("h", carried_hash(("pumps",)))
 
 
 def test_a_chunk_whose_text_milvus_cut_offers_no_hash_for_reuse(tmp_path: Path) -> None:

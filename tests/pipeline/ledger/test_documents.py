@@ -40,7 +40,7 @@ def test_a_registered_document_has_a_row_and_no_hash(documents: DocumentLedger) 
 
     entry = only(documents, "a")
 
-    assert entry == LedgerEntry("a", entry.row, None, None, "", 0, 0, None)
+    assert entry == LedgerEntry("a", entry.row, None, None, 0, 0, None)
 
 
 def test_a_commit_stores_every_value(documents: DocumentLedger) -> None:
@@ -50,7 +50,7 @@ def test_a_commit_stores_every_value(documents: DocumentLedger) -> None:
 
     entry = only(documents, "a")
     hashes = (document.doc_hash, document.carried_hash)
-    assert entry == LedgerEntry("a", entry.row, *hashes, document.source, 3, 3, 7)
+    assert entry == LedgerEntry("a", entry.row, *hashes, 3, 3, 7)
     assert documents.chunk_hashes("a") == [bytes(16)] * 3
 
 
@@ -98,7 +98,6 @@ def test_chunk_hashes_must_match_the_chunks() -> None:
             doc_id="a",
             doc_hash="",
             carried_hash="",
-            source="",
             num_chunks=2,
             chunk_hashes=bytes(16),
         )
@@ -115,19 +114,17 @@ def test_a_refresh_keeps_hash_and_chunks(documents: DocumentLedger) -> None:
 
     documents.begin_refresh(["a"])
     during = only(documents, "a")
-    documents.commit_refresh([Refreshed("a", text_hash("new"), "g.parquet#0:1")], run=2)
+    documents.commit_refresh([Refreshed("a", text_hash("new"))], run=2)
 
     assert during == before._replace(carried_hash=None)
-    assert only(documents, "a") == before._replace(
-        carried_hash=text_hash("new"), source="g.parquet#0:1", last_run=2
-    )
+    assert only(documents, "a") == before._replace(carried_hash=text_hash("new"), last_run=2)
 
 
 def test_a_refresh_that_was_not_begun_is_refused(documents: DocumentLedger) -> None:
     write(documents, committed("a"))
 
     with pytest.raises(ValueError, match="begin_refresh"):
-        documents.commit_refresh([Refreshed("a", text_hash("new"), "g")], run=2)
+        documents.commit_refresh([Refreshed("a", text_hash("new"))], run=2)
 
 
 def test_nothing_is_flushed_before_it_was_said(documents: DocumentLedger) -> None:
@@ -176,7 +173,6 @@ def test_replacing_all_takes_over_what_milvus_holds(documents: DocumentLedger) -
         doc_id="torn",
         doc_hash=None,
         carried_hash=None,
-        source="",
         num_chunks=0,
         chunk_hashes=b"",
         max_chunks=9,

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_samples import committed, only, write
+from ledger_samples import committed, only, stretch_of, write
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.file import MIGRATIONS, migrate
+from embed_index.pipeline.ledger.file import migrate
+from embed_index.pipeline.ledger.layout import MIGRATIONS
 from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.schemas.ids import text_hash
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.entries import LedgerDocument
 
 def document(text_hash):
-    return LedgerDocument(doc_id="a", doc_hash=text_hash, carried_hash="c", source="s",
+    return LedgerDocument(doc_id="a", doc_hash=text_hash, carried_hash="c",
                           num_chunks=1, chunk_hashes=bytes(16))
 
 ledger = Ledger(Path(sys.argv[1]))
@@ -166,6 +169,29 @@ def test_a_migration_keeps_the_documents(path: Path) -> None:
     rows = connection.execute("SELECT doc_id, language FROM documents").fetchall()
     assert rows == [("a", None)]
     connection.close()
+
+
+def test_a_ledger_that_counted_positions_keeps_its_documents(path: Path) -> None:
+    path.parent.mkdir()
+    older = sqlite3.connect(path, isolation_level=None)
+    migrate(older, name="ledger", migrations=MIGRATIONS[:3])
+    columns = [text_hash("text 1"), text_hash("c"), "f.parquet#0:7"]
+    older.executescript(
+        "INSERT INTO versions (id, name, collection_id) VALUES (1, 'docs_v1', 'first');"
+        "INSERT INTO stretches VALUES (1, 1, x'00', 1, 1, 1, x'0100000000000000');"
+    )
+    older.execute(
+        "INSERT INTO documents (version_id, doc_id, doc_hash, carried_hash, source, num_chunks,"
+        " max_chunks, last_run) VALUES (1, 'a', ?, ?, ?, 1, 1, 1)",
+        columns,
+    )
+    older.close()
+
+    with Ledger(path) as ledger:
+        documents = ledger.documents("docs_v1", collection_id="first")
+        differences = CorpusPass(documents).compare(stretch_of(committed("a", text="text 1")))
+
+    assert differences == []
 
 
 def test_a_folder_in_place_of_the_file_is_named(path: Path) -> None:

@@ -1,10 +1,14 @@
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ledger_samples import committed, stretch_of, write
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.stages.comparison import CorpusPass, Difference
 
@@ -29,7 +33,7 @@ def documents(ledger: Ledger) -> DocumentLedger:
     return ledger.documents("docs_v1", collection_id="first")
 
 
-CORPUS = [committed(f"doc-{i}", text=f"text {i}", source=f"f.parquet#0:{i}") for i in range(100)]
+CORPUS = [committed(f"doc-{i}", text=f"text {i}") for i in range(100)]
 
 
 def first_run(documents: DocumentLedger) -> None:
@@ -37,6 +41,19 @@ def first_run(documents: DocumentLedger) -> None:
     corpus_pass.compare(stretch_of(*CORPUS))
     write(documents, *CORPUS)
     corpus_pass.seal()
+
+
+def note_lookups(documents: DocumentLedger, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return a set that gets every id that is looked up among the ledger's documents."""
+    looked_up: set[str] = set()
+    lookup = documents.lookup
+
+    def note(doc_ids: Sequence[str]) -> list[LedgerEntry | None]:
+        looked_up.update(doc_ids)
+        return lookup(doc_ids)
+
+    monkeypatch.setattr(documents, "lookup", note)
+    return looked_up
 
 
 def num_sealed(documents: DocumentLedger) -> int:
@@ -63,6 +80,75 @@ def test_an_unchanged_corpus_needs_no_work_however_it_is_cut(
     assert list(corpus_pass.missing()) == []
 
 
+@pytest.mark.parametrize("num_in_front", [0, 1, 70])
+def test_documents_that_moved_need_no_work_and_are_not_looked_up(
+    documents: DocumentLedger, monkeypatch: pytest.MonkeyPatch, num_in_front: int
+) -> None:
+    first_run(documents)
+    corpus = [*(committed(f"new-{i}") for i in range(num_in_front)), *CORPUS[::-1]]
+    looked_up = note_lookups(documents, monkeypatch)
+    corpus_pass = CorpusPass(documents)
+
+    differences = corpus_pass.compare(stretch_of(*corpus))
+
+    assert changes(differences) == [(place, "new") for place in range(num_in_front)]
+    assert looked_up == {f"new-{i}" for i in range(num_in_front)}
+    assert list(corpus_pass.missing()) == []
+
+
+def test_a_new_order_is_known_the_night_after(documents: DocumentLedger) -> None:
+    first_run(documents)
+    moved = stretch_of(*CORPUS[::-1])
+    corpus_pass = CorpusPass(documents)
+    corpus_pass.compare(moved)
+    corpus_pass.seal()
+    before = documents.file.query("SELECT total_changes()")
+
+    again = CorpusPass(documents)
+    assert again.compare(moved) == []
+    again.seal()
+
+    assert documents.file.query("SELECT total_changes()") == before
+    assert num_sealed(documents) == 1
+
+
+@given(seed=st.integers(0, 2**32), num_touched=st.integers(0, 5), num_repeated=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_any_order_finds_just_what_is_not_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, num_touched: int, num_repeated: int
+) -> None:
+    rng = random.Random(seed)
+    with Ledger(tmp_path_factory.mktemp("any") / "docs.sqlite") as ledger:
+        documents = ledger.documents("docs_v1", collection_id="first")
+        first_run(documents)
+        begun, refreshed, forgotten = (
+            {x.doc_id for x in rng.sample(CORPUS, num_touched)} for _ in range(3)
+        )
+        refreshed -= begun | forgotten
+        documents.begin_refresh(list(refreshed))
+        documents.begin([(doc_id, 1) for doc_id in begun])
+        documents.forget(list(forgotten))
+        corpus = rng.sample(CORPUS, len(CORPUS))
+        edited = {x.doc_id for x in rng.sample(corpus, num_touched)}
+        corpus = [committed(x.doc_id, text="edited") if x.doc_id in edited else x for x in corpus]
+        repeated = rng.sample(corpus, num_repeated)
+        cut = rng.randint(1, len(corpus))
+        corpus_pass = CorpusPass(documents)
+
+        found = [
+            (difference.entry.doc_id, difference.change)
+            for part in (corpus[:cut], corpus[cut:], repeated)
+            for difference in corpus_pass.compare(stretch_of(*part))
+        ]
+
+    changed = (begun | edited) - forgotten
+    expected = [(doc_id, "new") for doc_id in forgotten]
+    expected += [(doc_id, "changed") for doc_id in changed]
+    expected += [(doc_id, "refresh") for doc_id in refreshed - edited]
+    expected += [(x.doc_id, "duplicate") for x in repeated]
+    assert sorted(found) == sorted(expected)
+
+
 def test_an_unchanged_pass_writes_nothing(documents: DocumentLedger) -> None:
     first_run(documents)
     before = documents.file.query("SELECT total_changes()")
@@ -78,16 +164,15 @@ def test_an_unchanged_pass_writes_nothing(documents: DocumentLedger) -> None:
 def test_each_kind_of_difference_is_found(documents: DocumentLedger) -> None:
     first_run(documents)
     corpus = list(CORPUS)
-    corpus[3] = committed("doc-3", text="edited", source="f.parquet#0:3")
-    corpus[5] = committed("doc-5", text="text 5", source="moved.parquet#0:5")
-    corpus[8] = committed("doc-8", text="text 8", carried="edited", source="f.parquet#0:8")
-    corpus[9] = committed("doc-0", text="text 0", source="f.parquet#0:9")
+    corpus[3] = committed("doc-3", text="edited")
+    corpus[8] = committed("doc-8", text="text 8", carried="edited")
+    corpus[9] = committed("doc-0", text="text 0")
     corpus.append(committed("added"))
     corpus_pass = CorpusPass(documents)
 
     differences = corpus_pass.compare(stretch_of(*corpus))
 
-    expected = [(3, "changed"), (5, "refresh"), (8, "refresh"), (9, "duplicate"), (100, "new")]
+    expected = [(3, "changed"), (8, "refresh"), (9, "duplicate"), (100, "new")]
     assert changes(differences) == expected
     assert [entry.doc_id for entry in corpus_pass.missing()] == ["doc-9"]
 
@@ -139,7 +224,9 @@ def test_a_stretch_is_sealed_only_when_the_ledger_confirms_it(documents: Documen
     assert num_sealed(documents) == 0
 
 
-def test_touching_a_document_drops_only_the_stretches_around_it(documents: DocumentLedger) -> None:
+def test_touching_a_document_leaves_the_others_known(
+    documents: DocumentLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     more = [committed(f"more-{i}") for i in range(100)]
     corpus_pass = CorpusPass(documents)
     for corpus in (CORPUS, more):
@@ -148,9 +235,24 @@ def test_touching_a_document_drops_only_the_stretches_around_it(documents: Docum
     corpus_pass.seal()
 
     documents.begin([("more-50", 1)])
+    corpus_pass = CorpusPass(documents)
+    looked_up = note_lookups(documents, monkeypatch)
 
-    assert num_sealed(documents) == 1
-    assert CorpusPass(documents).compare(stretch_of(*CORPUS)) == []
+    assert corpus_pass.compare(stretch_of(*CORPUS)) == []
+    assert changes(corpus_pass.compare(stretch_of(*more))) == [(50, "changed")]
+    assert looked_up == {"more-50"}
+
+
+def test_what_a_pass_changed_is_sealed_at_its_end(documents: DocumentLedger) -> None:
+    first_run(documents)
+    corpus = [committed("doc-0", text="edited"), *CORPUS[1:]]
+    corpus_pass = CorpusPass(documents)
+    corpus_pass.compare(stretch_of(*corpus))
+    write(documents, corpus[0])
+    corpus_pass.seal()
+
+    assert CorpusPass(documents).compare(stretch_of(*corpus)) == []
+    assert changes(CorpusPass(documents).compare(stretch_of(*CORPUS))) == [(0, "changed")]
 
 
 def test_stretches_that_a_full_pass_did_not_meet_are_dropped(documents: DocumentLedger) -> None:

@@ -1,0 +1,77 @@
+"""How many rows are read at once: as many as are few megabytes once they are decoded.
+
+A file says how large its columns are as they are encoded, and that a repeated value stands in it
+once. Columns that may be of that kind are read as such, and cut before they are decoded.
+"""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+TARGET_BATCH_BYTES = 8 << 20
+MAX_BATCH_ROWS = 2048
+
+_MAX_REFERENCE_BYTES = 8
+"""What a value takes that only refers to a dictionary; whole values of texts take more."""
+
+
+def rows_per_batch(group: pq.RowGroupMetaData, columns: Collection[str]) -> int:
+    """Return how many rows of these columns are the target size, as they are encoded."""
+    num_bytes = sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns))
+    row_bytes = max(1, num_bytes // max(1, group.num_rows))
+    return int(min(MAX_BATCH_ROWS, max(1, TARGET_BATCH_BYTES // row_bytes)))
+
+
+def find_repeating(group: pq.RowGroupMetaData, columns: Collection[str]) -> list[str]:
+    """Return the columns of strings whose rows may be references to few values."""
+    return [
+        chunk.path_in_schema
+        for chunk in _chunks(group, columns)
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.has_dictionary_page
+        and _data_bytes(chunk) <= _MAX_REFERENCE_BYTES * chunk.num_values
+    ]
+
+
+def cut_by_bytes(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in parts that are no larger than the target once they are decoded.
+
+    A row that is larger comes alone.
+    """
+    ends = np.cumsum(sum(_decoded_bytes(column) for column in batch.columns))
+    start, done = 0, 0
+    while start < batch.num_rows:
+        end = int(np.searchsorted(ends, done + TARGET_BATCH_BYTES, "right"))
+        end = max(start + 1, end)
+        yield batch.slice(start, end - start)
+        start, done = end, int(ends[end - 1])
+
+
+def _chunks(
+    group: pq.RowGroupMetaData, columns: Collection[str]
+) -> Iterator[pq.ColumnChunkMetaData]:
+    chunks = map(group.column, range(group.num_columns))
+    return (chunk for chunk in chunks if chunk.path_in_schema in columns)
+
+
+def _data_bytes(chunk: pq.ColumnChunkMetaData) -> int:
+    """Return the compressed size of a column without its dictionary."""
+    dictionary = max(0, chunk.data_page_offset - (chunk.dictionary_page_offset or 0))
+    return int(chunk.total_compressed_size - dictionary)
+
+
+def _decoded_bytes(column: pa.Array) -> NDArray[np.int64]:
+    """Return about how much each row of a column takes once it is decoded."""
+    values = column.dictionary if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        lengths = pc.binary_length(values).fill_null(0)
+    else:
+        lengths = pa.repeat(values.nbytes // max(1, len(values)), len(values))
+    if values is not column:
+        lengths = lengths.take(column.indices).fill_null(0)
+    by_row: NDArray[np.int64] = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+    return by_row

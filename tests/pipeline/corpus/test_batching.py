@@ -1,0 +1,74 @@
+"""Batches are sized by what is read, once it is decoded."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embed_index.pipeline.corpus.batching import TARGET_BATCH_BYTES
+from embed_index.pipeline.corpus.parquet import ParquetSource
+from embed_index.pipeline.corpus.source import RowBatch
+
+LONG = "pumps and printers " * 26_000
+
+
+def batches(path: Path, columns: dict[str, Any], *carry: str, **options: Any) -> list[RowBatch]:
+    file = path / "one.parquet"
+    pq.write_table(pa.table(columns), file, **options)
+    source = ParquetSource([str(file)], id_column="id", text_column="text", carry=carry)
+    return list(source.read())
+
+
+def num_bytes(batch: RowBatch) -> int:
+    return int(batch.texts.num_bytes.sum())
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
+@pytest.mark.parametrize("where", ["everywhere", "at the end"])
+def test_a_repeated_text_counts_as_often_as_it_is_there(
+    tmp_path: Path, kind: pa.DataType, where: str
+) -> None:
+    texts = [LONG] * 300 if where == "everywhere" else ["a short one"] * 5000 + [LONG] * 300
+    column = pa.array(texts).dictionary_encode().cast(kind)
+
+    read = batches(tmp_path, {"id": list(range(len(texts))), "text": column})
+
+    assert max(map(num_bytes, read)) <= TARGET_BATCH_BYTES
+    assert [text for batch in read for text in batch.texts.strings()] == texts
+    rows = [row for batch in read for row in batch.rows]
+    assert rows == list(range(len(texts)))
+
+
+def test_a_column_that_is_not_read_does_not_count(tmp_path: Path) -> None:
+    columns = {
+        "id": list(range(256)),
+        "text": [f"text {n}" for n in range(256)],
+        "unread": [bytes([n]) * 131_072 for n in range(256)],
+    }
+
+    assert [len(batch) for batch in batches(tmp_path, columns, use_dictionary=False)] == [256]
+
+
+def test_a_text_that_is_larger_than_a_batch_comes_alone(tmp_path: Path) -> None:
+    huge = LONG * 20
+    texts = ["a", "b", huge, huge, "c"]
+
+    read = batches(tmp_path, {"id": list(range(5)), "text": texts})
+
+    assert [[len(text) for text in batch.texts.strings()] for batch in read] == [
+        [1, 1], [len(huge)], [len(huge)], [1],
+    ]  # fmt: skip
+
+
+def test_repeated_nulls_and_metadata_are_read_as_they_are(tmp_path: Path) -> None:
+    topics = ["pumps", None, "printers", None] * 500
+    texts = [None if n % 3 else "the same text" for n in range(2000)]
+
+    (batch,) = batches(tmp_path, {"id": list(range(2000)), "text": texts, "topic": topics}, "topic")
+
+    assert [*batch.carried] == [(topics[row] or "",) for row in batch.rows]
+    assert [letter.reason for letter in batch.dead_letters] == ["null_text"] * 1333
