@@ -120,7 +120,8 @@ def test_the_next_run_embeds_only_what_changed(
     counts = {name: second[f"num_{name}"] for name in ("new", "changed", "refreshed", "deleted")}
     assert counts == {"new": 1, "changed": 2, "refreshed": 0, "deleted": 1}
     assert second["num_chunks_embedded"] < 5
-    assert second["num_chunks_reused"] > 5
+    # Of the document that grew; the one that moved up a row was not written at all.
+    assert second["num_chunks_reused"] > 0
     for doc_id, text in documents.items():
         chunks = sorted(
             (row for row in rows.values() if row.doc_id == doc_id), key=lambda row: row.chunk_index
