@@ -106,5 +106,6 @@ def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError | No
     return DeadLetterLimitError(
         f"{summary.num_dead_letters:,} dead letters of {summary.num_documents_read:,} rows,"
         f" and {allowed:,} are allowed; everything else is in the collection",
-        remedy=f"See {summary.dead_letters_file}, or raise --max-dead-letters.",
+        remedy=f"See {summary.dead_letters_file}; `embed-index retry` tries them again. Or raise"
+        " --max-dead-letters.",
     )
