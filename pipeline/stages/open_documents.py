@@ -1,13 +1,20 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from embed_index.pipeline.ledger.entries import LedgerEntry
-from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.stages.comparison import Change
 from embed_index.schemas.ids import chunk_id, text_hash
-from embed_index.schemas.records import Chunk, Document
+from embed_index.schemas.records import Chunk, ChunkSpan, Document
+
+
+class Splitter(Protocol):
+    """What cutting needs of a splitter."""
+
+    def split(self, text: str) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +39,7 @@ class OpenDocument:
         return [chunk_id(self.document.doc_id, index) for index in (*self.refused, *beyond)]
 
 
-def cut_document(document: Document, *, splitter: TextSplitter) -> tuple[Chunk, ...]:
+def cut_document(document: Document, *, splitter: Splitter) -> tuple[Chunk, ...]:
     """Cut a document into its chunks."""
     spans = tuple(splitter.split(document.text))
     return tuple(
@@ -55,7 +62,7 @@ def join_hashes(chunks: Sequence[Chunk]) -> bytes:
 
 
 def chunk_document(
-    document: Document, *, splitter: TextSplitter, change: Change, entry: LedgerEntry
+    document: Document, *, splitter: Splitter, change: Change, entry: LedgerEntry
 ) -> OpenDocument:
     """Cut a document that is about to be written."""
     chunks = cut_document(document, splitter=splitter)
