@@ -44,7 +44,7 @@ _WHITE_SPACE = re.compile(r"\s(?=\S)")
 _BOUNDARIES = (_HEADING, _BLANK_LINE, _SENTENCE_END, _WHITE_SPACE)
 
 # Letters, digits and white space never change what stands before them; jamo do.
-_PIECE = re.compile(r"[\s\S]{1,128}(?=[\s\w])(?![\u1160-\u11ff\ud7b0-\ud7fb])|[\s\S]{1,128}")
+_PIECE = re.compile(r"[\s\S]{1,64}(?=[\s\w])(?![\u1160-\u11ff\ud7b0-\ud7fb])|[\s\S]{1,64}")
 
 
 class Tokenizer(Protocol):

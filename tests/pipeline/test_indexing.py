@@ -34,7 +34,7 @@ class EndlessSource:
 
 
 class LargeDocument:
-    """One document of 3,000 chunks."""
+    """One document of about a thousand chunks."""
 
     def read(self) -> Iterator[RowBatch]:
         yield rows(range(1), times=3000)
