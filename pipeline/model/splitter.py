@@ -66,6 +66,13 @@ class Tokenizer(Protocol):
         """Return how many UTF-8 bytes of normalised text each id stands for."""
 
 
+class Splitter(Protocol):
+    """What cutting documents needs of a splitter."""
+
+    def split(self, text: str) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order."""
+
+
 class TextSplitter:
     """Splits texts into spans of at most `max_tokens` tokens, instruction and end included."""
 

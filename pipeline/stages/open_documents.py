@@ -1,20 +1,13 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.model.splitter import Splitter
 from embed_index.pipeline.stages.comparison import Change
 from embed_index.schemas.ids import chunk_id, text_hash
-from embed_index.schemas.records import Chunk, ChunkSpan, Document
-
-
-class Splitter(Protocol):
-    """What cutting needs of a splitter."""
-
-    def split(self, text: str) -> Iterator[ChunkSpan]:
-        """Yield the spans of a text in order."""
+from embed_index.schemas.records import Chunk, Document
 
 
 @dataclass(slots=True, kw_only=True)
