@@ -15,7 +15,9 @@ more.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,11 +36,13 @@ from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
 from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.ids import carried_hash, carried_hashes
-from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedBatch
+from embed_index.schemas.records import Chunk, ChunkBatch, ChunkSpan, DeadLetter, EmbeddedBatch
 
 _MAX_CHUNKS_PER_BATCH = 512
 _ROWS_PER_UPSERT = 1024
 _COMMITS_PER_TRANSACTION = 1024
+
+_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,8 @@ class Indexing:
         limits: FlowLimits,
     ) -> None:
         self._source = source
-        self._splitter = splitter
+        self._stopping = threading.Event()
+        self._splitter = _StoppableSplitter(splitter, self._stopping)
         self._store = store
         self._find_vectors = find_vectors
         self._version = version
@@ -80,7 +85,6 @@ class Indexing:
         self._dead_letters = dead_letters
         self._tally = tally
         self._limits = limits
-        self._stopping = threading.Event()
         self._open = OpenDocuments()
         self._to_embed = Channel[ChunkBatch](capacity=limits.max_requests_in_flight + 2)
         self._to_upsert = Channel[EmbeddedBatch](capacity=2 * limits.max_requests_in_flight)
@@ -128,7 +132,7 @@ class Indexing:
             await asyncio.to_thread(self._dead_letters.recall, self.corpus_pass.are_met)
 
     async def _read_and_cut(self) -> None:
-        pieces = self._pieces()
+        pieces = _until_stopped(self._pieces())
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             if isinstance(piece, ChunkBatch):
                 await self._to_embed.put(piece)
@@ -271,6 +275,34 @@ class Indexing:
         tally.num_changed += sum(document.change == "changed" for document in good)
         tally.num_refreshed += len(refreshed)
         tally.num_documents_done += len(documents)
+
+
+class _StoppedError(Exception):
+    """Nothing more is to be cut."""
+
+
+class _StoppableSplitter:
+    """Leaves a text unfinished when the run stops: a large one outlasts any grace period."""
+
+    def __init__(self, splitter: TextSplitter, stopping: threading.Event) -> None:
+        self._splitter = splitter
+        self._stopping = stopping
+
+    def split(self, text: str) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order.
+
+        Raises:
+            _StoppedError: The run was stopped meanwhile; part of a document must not pass for all.
+        """
+        for span in self._splitter.split(text):
+            if self._stopping.is_set():
+                raise _StoppedError
+            yield span
+
+
+def _until_stopped(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+    with suppress(_StoppedError):
+        yield from pieces
 
 
 def _fills_an_upsert(batches: list[EmbeddedBatch]) -> bool:

@@ -6,12 +6,10 @@ trained with. Hugging Face tokenizers obeys them without a word, and fastokens s
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
+from embed_index.pipeline.model.normal_forms import UnicodeForm
 from embed_index.schemas.errors import ConfigurationError
-
-UnicodeForm: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
-"""Normalizers that write a text in another way and keep all of it."""
 
 _WISHES = ("truncation", "padding")
 _TAKE_ANOTHER = "Take tokenizer.json from the model's own repository."

@@ -2,17 +2,21 @@
 
 A chunk's ids are the tokens of its own text, as the model would see that text sent alone, never a
 slice of a longer tokenisation: whoever embeds the stored text again gets the same vector.
+
+Where a text is cut depends on that text alone. The work is linear in it, whatever it consists of,
+and no step holds the interpreter for long.
 """
 
-import bisect
+import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from embed_index.pipeline.model.normal_forms import normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan, TokenIds
 
@@ -22,19 +26,30 @@ BOUNDARY_TOLERANCE = 0.25
 MIN_TEXT_TOKENS = 16
 """A character takes at most 12 tokens: U+1D160 normalises to three code points of four bytes."""
 
-_MAX_CHARS_PER_TOKEN = 8.0
+_FIRST_CHARS_PER_TOKEN = 4
 _LOOKAHEAD_CHARS = 24
+_PATIENCE = 3
+"""How often a chunk that is too long gives way by what was too much, before it gives way faster."""
 
 # Cuts are sought from the strongest to the weakest; each expression ends where a chunk may end.
-_HEADING = re.compile(
-    r"\n(?=#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節])"
-)
+# A run of any characters must be looked at once: `\s+` would look at the rest of a run, should that
+# run not end in sight, from each of its characters.
+_TITLE = r"#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節]"
+_HEADING = re.compile(rf"\n(?={_TITLE})")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n(?=[^\r\n])")
-_SENTENCE_END = re.compile(
-    r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"
+# Text wrapped by hand: after a long line without a stop the next goes on in the same case.
+_WRAPPED = "".join(
+    rf"(?!(?<=[^\n]{{40}}[{case},]\n)[ \t#/]{{0,12}}[{case}])" for case in ("a-z", "A-Z")
 )
-_WHITE_SPACE = re.compile(r"\s+(?=\S)")
-_BOUNDARIES = (_HEADING, _BLANK_LINE, _SENTENCE_END, _WHITE_SPACE)
+_SENTENCE_END = re.compile(
+    r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])" + _WRAPPED
+)
+_LINE_END = re.compile(r"\n(?=[^\r\n])")
+_WHITE_SPACE = re.compile(r"\s(?=\S)")
+_BOUNDARIES = (_BLANK_LINE, _SENTENCE_END, _LINE_END, _WHITE_SPACE)
+
+_HEADING_LINE = re.compile(rf"(?={_TITLE})[^\n]*\s*")
+"""A heading and the white space after it."""
 
 
 class Tokenizer(Protocol):
@@ -47,6 +62,13 @@ class Tokenizer(Protocol):
 
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         """Return how many UTF-8 bytes of normalised text each id stands for."""
+
+
+class Splitter(Protocol):
+    """What cutting documents needs of a splitter."""
+
+    def split(self, text: str) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order."""
 
 
 class TextSplitter:
@@ -68,10 +90,9 @@ class TextSplitter:
         """
         self._tokenizer = tokenizer
         self._prompt = prompt
-        self._prompt_bytes = len(unicodedata.normalize("NFC", prompt).encode("utf-8"))
+        self._prompt_bytes = len(normalised(prompt, "NFC").encode("utf-8"))
         self._max_ids = max_tokens - 1
         self._overlap_tokens = overlap_tokens
-        self._chars_per_token = 4.0
         num_prompt_tokens = tokenizer.encode(prompt).size if prompt else 0
         room = self._max_ids - num_prompt_tokens
         if room < MIN_TEXT_TOKENS:
@@ -96,40 +117,50 @@ class TextSplitter:
         shorter chunk avoids it. An empty text has no spans.
         """
         start = end = 0
+        reach = _FIRST_CHARS_PER_TOKEN * self._max_ids
         while end < len(text):
-            span = self._next_span(text, start)
+            span, reach = self._next_span(text, start, reach)
             if span.char_end <= end:
                 # The overlap left no room to get ahead; dense scripts in small chunks do that.
-                span = self._next_span(text, end)
+                span, reach = self._next_span(text, end, reach)
             yield span
             end = span.char_end
             start = self._overlap_start(text, span)
 
-    def _next_span(self, text: str, start: int) -> ChunkSpan:
-        limit = self._find_limit(text, start)
-        while True:
-            end = limit if limit == len(text) else _best_cut(text, start, limit)
+    def _next_span(self, text: str, start: int, reach: int) -> tuple[ChunkSpan, int]:
+        """Return the span that begins at `start`, and how many characters it could have had.
+
+        The latter is the next chunk's `reach`. The characters that this chunk has for a token would
+        mislead where a few tokens of white space precede what did not fit.
+        """
+        limit = self._find_limit(text, start, reach)
+        reach = limit - start
+        for attempt in itertools.count():
+            end = limit if limit == len(text) else best_cut(text, start, limit)
             ids = self._encode(text[start:end])
             if ids.size <= self._max_ids:
-                self._chars_per_token = max(1.0, (end - start) / max(1, ids.size))
-                return ChunkSpan(
-                    char_start=start,
-                    char_end=end,
-                    token_ids=np.append(ids, np.int32(self._tokenizer.end_token_id)),
-                )
+                break
             # Cutting can split what was one token, and the limit of a text that is not normalised
             # is an estimate: give way by about what was too much.
-            excess = math.ceil((ids.size - self._max_ids) * 0.9 * (end - start) / ids.size)
+            num_chars = end - start
+            excess = math.ceil((ids.size - self._max_ids) * 0.9 * num_chars / ids.size)
+            if attempt >= _PATIENCE:
+                # The last characters have fewer tokens than most.
+                excess = max(excess, min(excess << (attempt - _PATIENCE + 1), num_chars // 2))
             limit = max(start + 1, end - excess)
+        span = ChunkSpan(
+            char_start=start,
+            char_end=end,
+            token_ids=np.append(ids, np.int32(self._tokenizer.end_token_id)),
+        )
+        return span, reach
 
     def _encode(self, text: str) -> TokenIds:
         return self._tokenizer.encode(self._prompt + text)
 
-    def _find_limit(self, text: str, start: int) -> int:
-        """Return about the largest end at which the chunk still fits."""
-        num_chars = (
-            int(self._max_ids * min(self._chars_per_token, _MAX_CHARS_PER_TOKEN) * 1.25) + 16
-        )
+    def _find_limit(self, text: str, start: int, reach: int) -> int:
+        """Return about the largest end at which the chunk still fits; `reach` is a first guess."""
+        num_chars = int(reach * 1.25) + 16
         while True:
             window = text[start : start + num_chars]
             ids = self._encode(window)
@@ -145,9 +176,9 @@ class TextSplitter:
         num_bytes = int(lengths.sum()) - self._prompt_bytes
         # Tokens cover the normalised text; where that is another one, this is an estimate, which
         # encoding the chunk itself then corrects.
-        normalised = unicodedata.normalize("NFC", window)
-        covered = normalised.encode("utf-8")[: max(0, num_bytes)].decode("utf-8", errors="ignore")
-        kept = len(covered) * len(window) // len(normalised)
+        written = normalised(window, "NFC")
+        covered = written.encode("utf-8")[: max(0, num_bytes)].decode("utf-8", errors="ignore")
+        kept = len(covered) * len(window) // len(written)
         return max(1, min(kept, len(window)))
 
     def _overlap_start(self, text: str, span: ChunkSpan) -> int:
@@ -159,26 +190,64 @@ class TextSplitter:
         covered = text[span.char_start : span.char_end].encode("utf-8")[-num_bytes:]
         earliest = span.char_end - len(covered.decode("utf-8", errors="ignore"))
         earliest = max(earliest, span.char_start + 1)
-        for boundary in (_SENTENCE_END, _WHITE_SPACE):
+        for boundary in (_SENTENCE_END, _LINE_END, _WHITE_SPACE):
             match = boundary.search(text, earliest, span.char_end)
             if match and match.end() < span.char_end:
                 return match.end()
         return _whole_character(text, earliest, span.char_end, span.char_end)
 
 
-def _best_cut(text: str, start: int, limit: int) -> int:
+def best_cut(text: str, start: int, limit: int) -> int:
     """Return the best place to end a chunk that may reach up to `limit`."""
     earliest = max(start + 1, limit - int((limit - start) * BOUNDARY_TOLERANCE))
-    for boundary in _BOUNDARIES:
-        # What follows a cut decides whether it is one, so a little past the limit is seen too.
-        cuts = [m.end() for m in boundary.finditer(text, earliest - 1, limit + _LOOKAHEAD_CHARS)]
-        at = bisect.bisect_right(cuts, limit)
-        if at and cuts[at - 1] >= earliest:
-            return cuts[at - 1]
+    # What follows a cut decides whether it is one, so a little past the limit is seen too.
+    horizon = limit + _LOOKAHEAD_CHARS
+    headings = list(_headings(text, start, earliest, horizon))
+    # A heading that reaches over all places for a cut is parted as other text is.
+    for kept_whole in (headings, []) if headings else ([],):
+        for cuts in _all_cuts(text, earliest, horizon, headings):
+            cut = _last_cut(cuts, limit, kept_whole)
+            if cut:
+                return cut
     for position in range(limit, earliest - 1, -1):
         if not _joins(text, position):
             return position
     return limit
+
+
+def _all_cuts(
+    text: str, earliest: int, horizon: int, headings: Sequence[tuple[int, int]]
+) -> Iterator[Iterable[int]]:
+    """Yield the places for a cut, those before headings first, white space last."""
+    yield (first for first, _ in headings if first >= earliest)
+    for boundary in _BOUNDARIES:
+        yield (match.end() for match in boundary.finditer(text, earliest - 1, horizon))
+
+
+def _headings(text: str, start: int, earliest: int, horizon: int) -> Iterator[tuple[int, int]]:
+    """Yield where headings begin, and where what they belong to does.
+
+    The first may be a heading that begins before `earliest`, and reaches beyond it.
+    """
+    line = start + text[start:earliest].rstrip().rfind("\n") + 1
+    found = (match.end() for match in _HEADING.finditer(text, earliest - 1, horizon))
+    for first in (line, *found):
+        heading = _HEADING_LINE.match(text, first, horizon)
+        if heading:
+            yield heading.span()
+
+
+def _last_cut(cuts: Iterable[int], limit: int, headings: Sequence[tuple[int, int]]) -> int:
+    """Return the last cut up to `limit` that parts no heading from what follows; 0 for none."""
+    last = at = 0
+    for cut in cuts:
+        if cut > limit:
+            break
+        while at < len(headings) and headings[at][1] < cut:
+            at += 1
+        if at == len(headings) or cut <= headings[at][0]:
+            last = cut
+    return last
 
 
 def _whole_character(text: str, earliest: int, latest: int, fallback: int) -> int:

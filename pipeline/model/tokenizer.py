@@ -12,7 +12,6 @@ space after `Query:`. Documents carry no instruction unless one is asked for.
 """
 
 import json
-import unicodedata
 from functools import cached_property
 from typing import Self
 
@@ -27,6 +26,7 @@ from embed_index.pipeline.model.definition import (
     without_wishes,
 )
 from embed_index.pipeline.model.files import ModelFiles
+from embed_index.pipeline.model.normal_forms import normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
 
@@ -122,10 +122,10 @@ class ModelTokenizer:
             return self._encode_by_reference(text)
         raw, _ = self._fast.encode_batch_flat([text])
         ids: TokenIds = np.frombuffer(raw, dtype="<i4")
-        normalised = text
+        written = text
         for form in self._forms:
-            normalised = unicodedata.normalize(form, normalised)
-        if self._num_bytes(ids) == len(normalised.encode("utf-8")):
+            written = normalised(written, form)
+        if self._num_bytes(ids) == len(written.encode("utf-8")):
             return ids
         # Python and the engines may know different versions of Unicode.
         return self._encode_by_reference(text)

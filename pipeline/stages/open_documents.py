@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from embed_index.pipeline.ledger.entries import LedgerEntry
-from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.splitter import Splitter
 from embed_index.pipeline.stages.comparison import Change
 from embed_index.schemas.ids import chunk_id, text_hash
 from embed_index.schemas.records import Chunk, Document
@@ -38,7 +38,7 @@ class OpenDocument:
         return [chunk_id(self.document.doc_id, index) for index in (*self.refused, *beyond)]
 
 
-def cut_document(document: Document, *, splitter: TextSplitter) -> tuple[Chunk, ...]:
+def cut_document(document: Document, *, splitter: Splitter) -> tuple[Chunk, ...]:
     """Cut a document into its chunks."""
     spans = tuple(splitter.split(document.text))
     return tuple(
@@ -61,7 +61,7 @@ def join_hashes(chunks: Sequence[Chunk]) -> bytes:
 
 
 def chunk_document(
-    document: Document, *, splitter: TextSplitter, change: Change, entry: LedgerEntry
+    document: Document, *, splitter: Splitter, change: Change, entry: LedgerEntry
 ) -> OpenDocument:
     """Cut a document that is about to be written."""
     chunks = cut_document(document, splitter=splitter)

@@ -1,18 +1,19 @@
 """The flow by itself: a failure ends it, whatever the other stages are at."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.splitter import TextSplitter, Tokenizer
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
@@ -32,8 +33,17 @@ class EndlessSource:
             yield rows(range(0))
 
 
-def rows(numbers: range) -> RowBatch:
-    texts = [f"Document {n} speaks of pumps, printers and coffee machines." for n in numbers]
+class LargeDocument:
+    """One document of about a thousand chunks."""
+
+    def read(self) -> Iterator[RowBatch]:
+        yield rows(range(1), times=3000)
+
+
+def rows(numbers: range, *, times: int = 1) -> RowBatch:
+    texts = [
+        f"Document {n} speaks of pumps, printers and coffee machines. " * times for n in numbers
+    ]
     return RowBatch(
         path="a.parquet",
         row_group=0,
@@ -59,16 +69,39 @@ class UnitEmbedder:
         return np.eye(len(token_ids), dimension, dtype=np.float32)
 
 
-@pytest.mark.timeout(60)
-def test_a_failure_ends_the_reading_too(tmp_path: Path, tokenizer: ModelTokenizer) -> None:
+class StoppingTokenizer:
+    """Stops the run at the tenth text, as a signal would."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.end_token_id = tokenizer.end_token_id
+        self.num_texts = 0
+        self.stop: Callable[[], bool]
+
+    def encode(self, text: str) -> TokenIds:
+        self.num_texts += 1
+        if self.num_texts == 10:
+            self.stop()
+        return self._tokenizer.encode(text)
+
+    def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
+        return self._tokenizer.token_byte_lengths(ids)
+
+
+async def open_embedder() -> UnitEmbedder:
+    return UnitEmbedder()
+
+
+@contextmanager
+def indexing_of(source: Source, *, tokenizer: Tokenizer, folder: Path) -> Iterator[Indexing]:
     tally = RunTally()
     with (
-        Ledger(tmp_path / "docs.ledger") as ledger,
-        DeadLetterFile(tmp_path / "letters", run="1") as file,
+        Ledger(folder / "docs.ledger") as ledger,
+        DeadLetterFile(folder / "letters", run="1") as file,
     ):
         run = ledger.runs.start("docs_v1").id
-        indexing = Indexing(
-            source=EndlessSource(),
+        yield Indexing(
+            source=source,
             splitter=TextSplitter(tokenizer, max_tokens=64, overlap_tokens=0, prompt=""),
             store=BrokenStore(),
             find_vectors=lambda _: {},
@@ -83,11 +116,27 @@ def test_a_failure_ends_the_reading_too(tmp_path: Path, tokenizer: ModelTokenize
             limits=FlowLimits(batch_tokens=64, max_requests_in_flight=1, num_upserters=1),
         )
 
-        async def open_embedder() -> UnitEmbedder:
-            return UnitEmbedder()
 
-        with pytest.raises(ExceptionGroup) as failed:
-            asyncio.run(indexing.run(open_embedder))
+@pytest.mark.timeout(60)
+def test_a_failure_ends_the_reading_too(tmp_path: Path, tokenizer: ModelTokenizer) -> None:
+    with (
+        indexing_of(EndlessSource(), tokenizer=tokenizer, folder=tmp_path) as indexing,
+        pytest.raises(ExceptionGroup) as failed,
+    ):
+        asyncio.run(indexing.run(open_embedder))
 
     assert failed.group_contains(StoreError, match="Milvus is gone")
+    assert not indexing.is_complete
+
+
+@pytest.mark.timeout(60)
+def test_a_large_document_is_not_cut_to_its_end_once_the_run_stops(
+    tmp_path: Path, tokenizer: ModelTokenizer
+) -> None:
+    stopping = StoppingTokenizer(tokenizer)
+    with indexing_of(LargeDocument(), tokenizer=stopping, folder=tmp_path) as indexing:
+        stopping.stop = indexing.stop
+        asyncio.run(indexing.run(open_embedder))
+
+    assert stopping.num_texts < 20
     assert not indexing.is_complete

@@ -1,3 +1,5 @@
+import re
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.splitter import TextSplitter, best_cut
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import ChunkSpan
+from embed_index.schemas.records import ChunkSpan, TokenIds
 
 # The splitter is built per example and the tokenizer has no state that examples could share.
 relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -18,6 +20,60 @@ dense_texts = st.text(
     st.sampled_from("ae\u0301\u0323 .\n\r\t汉。字あ\u1112\u1161\u11ab\U0001d160👩\u200d🏽🇨🇭ا؟x1"),
     max_size=600,
 )
+
+RUNS = (
+    *" \t\n\r\u00a0\u3000\u2028\x00a7.-#汉。'」",
+    *("\u0301", "\u200d", "\ufe0f", "\u1112", "\U0001d160", "\U0001f3fd", "\U0001f1e8"),
+    *(
+        " \n",
+        "\r\n",
+        "\t \r\n",
+        "\n\n ",
+        ". ",
+        ".'",
+        ".\n",
+        "。」",
+        "。 ",
+        "a ",
+        "a\n",
+        "\n# ",
+        "\n第1",
+    ),
+    *("\u0301\u0323", "e\u0301\u0323", "\u1112\u1161\u11ab", "👩\u200d", "e\U0001d160", "<|", "ا؟"),
+    *(
+        " " * 500 + "汉字" * 100,
+        "." + ")" * 700,
+        "\n第" + "1" * 900,
+        "。" + " " * 900,
+        "\n" + " " * 900,
+    ),
+)
+"""What a text may repeat without end: characters of each class, alternating ones, runs of runs."""
+
+run_texts = st.lists(st.tuples(st.sampled_from(RUNS), st.integers(1, 40)), max_size=8).map(
+    lambda runs: "".join(run * num_times for run, num_times in runs)[:3000]
+)
+PARTS = (
+    *"aB ,.'」。？\n\t",
+    *("\n\n", "\r\n", "\n## ", "# ", "Part ", "第1章", "x" * 40, "Long words of a line, "),
+)
+boundary_texts = st.lists(st.sampled_from(PARTS), max_size=60).map("".join)
+
+
+class CountingTokenizer:
+    """Counts the characters that it is given."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.end_token_id = tokenizer.end_token_id
+        self.num_chars = 0
+
+    def encode(self, text: str) -> TokenIds:
+        self.num_chars += len(text)
+        return self._tokenizer.encode(text)
+
+    def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
+        return self._tokenizer.token_byte_lengths(ids)
 
 
 def split(tokenizer: ModelTokenizer, text: str, **options: object) -> list[ChunkSpan]:
@@ -29,7 +85,7 @@ def joined(text: str, spans: list[ChunkSpan]) -> str:
 
 
 @relaxed
-@given(text=texts | dense_texts, max_tokens=st.integers(17, 80))
+@given(text=texts | dense_texts | run_texts, max_tokens=st.integers(17, 80))
 def test_chunks_concatenate_to_the_text_and_none_exceeds_the_limit(
     tokenizer: ModelTokenizer, text: str, max_tokens: int
 ) -> None:
@@ -41,7 +97,7 @@ def test_chunks_concatenate_to_the_text_and_none_exceeds_the_limit(
 
 
 @relaxed
-@given(text=texts | dense_texts, max_tokens=st.integers(96, 160), instruction=texts)
+@given(text=texts | dense_texts | run_texts, max_tokens=st.integers(96, 160), instruction=texts)
 def test_ids_are_what_the_chunk_alone_tokenises_to(
     tokenizer: ModelTokenizer, text: str, max_tokens: int, instruction: str
 ) -> None:
@@ -53,7 +109,9 @@ def test_ids_are_what_the_chunk_alone_tokenises_to(
 
 
 @relaxed
-@given(text=texts | dense_texts, max_tokens=st.integers(40, 80), overlap=st.integers(1, 15))
+@given(
+    text=texts | dense_texts | run_texts, max_tokens=st.integers(40, 80), overlap=st.integers(1, 15)
+)
 def test_overlapping_chunks_advance_and_leave_no_gap(
     tokenizer: ModelTokenizer, text: str, max_tokens: int, overlap: int
 ) -> None:
@@ -62,6 +120,101 @@ def test_overlapping_chunks_advance_and_leave_no_gap(
     assert all(a.char_start < b.char_start <= a.char_end < b.char_end for a, b in pairwise(spans))
     if spans:
         assert (spans[0].char_start, spans[-1].char_end) == (0, len(text))
+
+
+TITLE = re.compile(
+    r"#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節]"
+)
+
+
+def best_cut_by_listing(text: str, start: int, limit: int) -> int | None:
+    """Find the best cut as one would who has time: every place is looked at by itself."""
+    earliest = max(start + 1, limit - int((limit - start) * 0.25))
+    seen = text[: limit + 24]
+
+    def cuts(expression: str) -> list[int]:
+        found = [match.end() for match in re.compile(expression).finditer(seen, earliest - 1)]
+        return [cut for cut in found if earliest <= cut <= limit]
+
+    sentences = cuts(r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])")
+    by_strength = (
+        cuts(rf"\n(?={TITLE.pattern})"),
+        cuts(r"\n[ \t\r]*\n(?=[^\r\n])"),
+        [cut for cut in sentences if not is_wrapped(seen, cut)],
+        sentences,
+        cuts(r"\s+(?=\S)"),
+    )
+    for may_part_headings in (False, True):
+        for found in by_strength:
+            for cut in reversed(found):
+                if may_part_headings or not ends_with_heading(seen, start, cut):
+                    return cut
+    return None
+
+
+def ends_with_heading(text: str, start: int, cut: int) -> bool:
+    line = start + text[start:cut].rstrip().rfind("\n") + 1
+    return TITLE.match(text, line) is not None
+
+
+def is_wrapped(text: str, cut: int) -> bool:
+    before = text[:cut].split("\n")[-2:-1]
+    return (
+        text[cut - 1] == "\n"
+        and len(before[0]) > 40
+        and any(
+            re.search(f"[{case},]$", before[0])
+            and re.match(rf"[ \t#/]{{0,12}}[{case}]", text[cut:])
+            for case in ("a-z", "A-Z")
+        )
+    )
+
+
+@given(
+    text=boundary_texts | dense_texts | run_texts | texts, places=st.tuples(*[st.floats(0, 1)] * 2)
+)
+@settings(max_examples=400, deadline=None)
+def test_the_best_cut_is_the_one_that_a_list_of_all_shows(
+    text: str, places: tuple[float, float]
+) -> None:
+    start, limit = sorted(int(place * len(text)) for place in places)
+    if start < limit < len(text):
+        expected = best_cut_by_listing(text, start, limit)
+        assert expected is None or best_cut(text, start, limit) == expected
+
+
+@pytest.mark.parametrize("overlap", [0, 30])
+@pytest.mark.parametrize("run", RUNS)
+def test_no_run_is_tokenised_over_and_over(
+    tokenizer: ModelTokenizer, run: str, overlap: int
+) -> None:
+    text = run * (16_000 // len(run))
+    counting = CountingTokenizer(tokenizer)
+    spans = list(TextSplitter(counting, max_tokens=128, overlap_tokens=overlap).split(text))
+
+    assert spans[-1].char_end == len(text)
+    assert counting.num_chars < (12 if overlap else 8) * len(text)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_time_is_linear_in_a_run(tokenizer: ModelTokenizer, run: str) -> None:
+    def seconds(num_chars: int) -> float:
+        splitter = TextSplitter(tokenizer, max_tokens=32_768)
+        start = time.thread_time()
+        assert list(splitter.split(run * (num_chars // len(run))))
+        return time.thread_time() - start
+
+    # A quadratic step, such as Python's NFC or a search for the end of a run, takes 16 times.
+    assert seconds(120_000) < 10 * max(seconds(30_000), 0.02)
+
+
+def test_cuts_depend_on_the_text_alone(tokenizer: ModelTokenizer) -> None:
+    splitter = TextSplitter(tokenizer, max_tokens=64)
+    text = " " * 9000 + "字" * 900 + "a" * 9000
+    first = [span.char_end for span in splitter.split(text)]
+    list(splitter.split("字" * 500))
+
+    assert [span.char_end for span in splitter.split(text)] == first
 
 
 def test_overlap_repeats_about_as_many_tokens_as_asked(tokenizer: ModelTokenizer) -> None:
@@ -120,6 +273,44 @@ def test_the_strongest_boundary_near_the_limit_wins(
 
     assert text[second.char_start :].startswith(expected_start)
     assert first.char_end == second.char_start
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\n", "\n\n\n \n"])
+def test_a_heading_goes_with_what_follows_it(tokenizer: ModelTokenizer, between: str) -> None:
+    before = "The pump of the boiler. " * 20
+    headings = f"\n## Heading{between}### Another heading{between}"
+    text = before + headings + "after " * 200
+    num_tokens = tokenizer.encode(before + headings).size
+    second = split(tokenizer, text, max_tokens=num_tokens + 6)[1]
+
+    assert text[second.char_start :].startswith("## Heading")
+
+
+def test_a_heading_of_many_words_is_cut_between_words(tokenizer: ModelTokenizer) -> None:
+    text = "# " + "heading " * 300
+
+    for span in split(tokenizer, text, max_tokens=64):
+        assert text[span.char_end - 1] == " "
+
+
+def test_a_sentence_goes_on_over_the_end_of_a_line(tokenizer: ModelTokenizer) -> None:
+    line = "the holders of the rights to any of these works grant all of them to\n"
+    before = line * 12 + "whom it concerns. "
+    text = before + line * 20
+    second = split(tokenizer, text, max_tokens=tokenizer.encode(before + line * 2).size + 4)[1]
+
+    assert second.char_start == len(before)
+
+
+def test_lines_that_are_no_sentences_stay_whole(tokenizer: ModelTokenizer) -> None:
+    text = (
+        "2026-11-28 12:00 INFO The connection was lost. Retrying after a pause of 5 seconds\n" * 60
+    )
+
+    assert all(
+        text[span.char_start :].startswith("2026")
+        for span in split(tokenizer, text, max_tokens=128)
+    )
 
 
 def test_a_cut_does_not_part_a_character_from_its_marks(tokenizer: ModelTokenizer) -> None:
