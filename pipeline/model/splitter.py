@@ -187,9 +187,14 @@ class TextSplitter:
         # The end token stands for no text.
         tail = span.token_ids[-1 - self._overlap_tokens : -1]
         num_bytes = int(self._tokenizer.token_byte_lengths(tail).sum())
-        covered = text[span.char_start : span.char_end].encode("utf-8")[-num_bytes:]
-        earliest = span.char_end - len(covered.decode("utf-8", errors="ignore"))
-        earliest = max(earliest, span.char_start + 1)
+        chunk = text[span.char_start : span.char_end]
+        normalised = _normalise(chunk)
+        covered = normalised.encode("utf-8")[-num_bytes:].decode("utf-8", errors="ignore")
+        num_chars = len(covered)
+        if normalised != chunk:
+            # An estimate; where it is too large, chunks would hardly get ahead.
+            num_chars = min(num_chars * len(chunk) // len(normalised), len(chunk) // 2)
+        earliest = max(span.char_end - num_chars, span.char_start + 1)
         for boundary in (_SENTENCE_END, _LINE_END, _WHITE_SPACE):
             match = boundary.search(text, earliest, span.char_end)
             if match and match.end() < span.char_end:

@@ -183,7 +183,7 @@ def test_the_best_cut_is_the_one_that_a_list_of_all_shows(
         assert expected is None or best_cut(text, start, limit) == expected
 
 
-@pytest.mark.parametrize("overlap", [0, 30])
+@pytest.mark.parametrize("overlap", [0, 30, 60])
 @pytest.mark.parametrize("run", RUNS)
 def test_no_run_is_tokenised_over_and_over(
     tokenizer: ModelTokenizer, run: str, overlap: int
