@@ -52,13 +52,14 @@ def destroy_key(place: KeyPlace, settings: JobSettings) -> list[AskedServer]:
     key = place.read()
     REDACTOR.remember(key.get_secret_value())
     serving = find_serving(settings.state_dir)
-    urls = (*settings.server_url, *((serving.url,) if serving else ()))
-    endpoints = [
+    ours = {serving.url: serving.endpoint(key)} if serving else {}
+    named = (
         EmbeddingEndpoint.from_settings(url, key=key, model="default")
-        for url in dict.fromkeys(urls)
-    ]
+        for url in settings.server_url
+    )
+    endpoints = {endpoint.url: endpoint for endpoint in named} | ours
     place.destroy()
-    return asyncio.run(_ask(endpoints))
+    return asyncio.run(_ask(list(endpoints.values())))
 
 
 async def _ask(endpoints: list[EmbeddingEndpoint]) -> list[AskedServer]:

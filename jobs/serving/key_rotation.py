@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from embed_index.jobs.cli.signals import stopping_on_signals
 from embed_index.jobs.serving.key_life import draw_key
 from embed_index.jobs.serving.key_places import KeyPlace
-from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.intrusion import takes_key
 from embed_index.pipeline.server.serving_record import ServingRecord, find_serving
@@ -102,7 +101,7 @@ def _refuse_other_source(serving: ServingRecord, *, place: KeyPlace) -> None:
 
 async def _refuse_other_key(serving: ServingRecord, key: SecretStr, *, place: KeyPlace) -> None:
     """Refuse a server that does not answer with the key, which would tell nothing afterwards."""
-    takes = await _takes(serving, key)
+    takes = await takes_key(serving.endpoint(key))
     if takes is None:
         raise ServerError(
             f"The server at {serving.url} does not answer.",
@@ -145,14 +144,12 @@ async def _wait_for_change(
                 "embed-index serve ended instead of coming back with the new key.",
                 remedy=f"See its output and {state_dir / 'logs'}, and start it again.",
             )
-        if now and await _takes(now, new) and await _takes(now, old) is False:
-            return now.url
+        if now is not None:
+            server = now.endpoint(new)
+            if await takes_key(server) and await takes_key(server, key=old) is False:
+                return now.url
         await asyncio.sleep(_POLL_SECONDS)
     raise ServerError(
         f"The server did not come back with the new key within {patience_seconds:.0f} s.",
         remedy=f"See its output and {state_dir / 'logs'}, or raise --start-timeout-seconds.",
     )
-
-
-async def _takes(serving: ServingRecord, key: SecretStr) -> bool | None:
-    return await takes_key(EmbeddingEndpoint.from_settings(serving.url, key=key, model="default"))

@@ -9,6 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from pydantic import SecretStr
 
+from embed_index.pipeline.embedding.proven import ProvenTransport
 from embed_index.schemas.errors import ConfigurationError
 
 _CONNECT_SECONDS = 10.0
@@ -27,9 +28,13 @@ class EmbeddingEndpoint:
     key: SecretStr
     model: str
     """Name sent with each request; SGLang serves one model and ignores it."""
+    is_ours: bool = False
+    """Started by this program: it proves to know the key before anything is sent to it."""
 
     @classmethod
-    def from_settings(cls, url: str, *, key: SecretStr, model: str) -> "EmbeddingEndpoint":
+    def from_settings(
+        cls, url: str, *, key: SecretStr, model: str, is_ours: bool = False
+    ) -> "EmbeddingEndpoint":
         """Check the settings and return the endpoint; `url` may end in `/v1`.
 
         Raises:
@@ -51,7 +56,8 @@ class EmbeddingEndpoint:
                 "The embedding server's key is empty, or has spaces or non-ASCII characters.",
                 remedy="Set EMBEDDING_API_KEY to the server's key.",
             )
-        return cls(url=url.rstrip("/").removesuffix("/v1").rstrip("/"), key=key, model=model)
+        base = url.rstrip("/").removesuffix("/v1").rstrip("/")
+        return cls(url=base, key=key, model=model, is_ours=is_ours)
 
     @property
     def is_loopback(self) -> bool:
@@ -80,11 +86,17 @@ class EmbeddingEndpoint:
 
         Connections are kept alive; certificates are checked against the system's own authorities.
         Only connecting has a time limit: who sends a request knows how long its answer may take.
-        Redirects are answers like others, so that a key goes to no other address.
+        Redirects are answers like others, so that a key goes to no other address. A server of our
+        own proves itself on each connection; where it does not, requests raise UnprovenServerError.
 
         Raises:
             ConfigurationError: The environment names a proxy of a kind that is not supported.
         """
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=None,
+            keepalive_expiry=_KEEP_ALIVE_SECONDS,
+        )
         try:
             return httpx.AsyncClient(
                 base_url=self.url,
@@ -93,11 +105,8 @@ class EmbeddingEndpoint:
                 follow_redirects=False,
                 verify=ssl.create_default_context(),
                 timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=None,
-                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
-                ),
+                limits=limits,
+                transport=ProvenTransport(key=self.key, limits=limits) if self.is_ours else None,
                 headers={"Accept-Encoding": "identity"},
             )
         except (ImportError, ValueError):

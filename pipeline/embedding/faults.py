@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.proven import UnprovenServerError
 from embed_index.pipeline.embedding.wire import MalformedReplyError, reply_width
 from embed_index.pipeline.secrecy.redaction import mask
 from embed_index.schemas.errors import ServerError
@@ -171,6 +172,11 @@ def _explain(url: str, *, error: httpx.RequestError | TimeoutError) -> tuple[str
         return (
             f"{server} does not speak TLS as expected.",
             "Check whether the address should begin with http:// instead of https://.",
+        )
+    if isinstance(error, UnprovenServerError):
+        return (
+            f"What answers at {url} is not the embedding server: it does not know the key.",
+            "See which program holds the port, or choose another port.",
         )
     if isinstance(error, httpx.ProxyError):
         # The words are a status line's, such as `407 Proxy Authentication Required`.

@@ -9,14 +9,16 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import orjson
+from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import unreachable
 from embed_index.pipeline.embedding.preflight import check_access
+from embed_index.pipeline.embedding.proven import UnprovenServerError
 from embed_index.pipeline.server.gate import OPEN_PATHS
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
@@ -215,12 +217,20 @@ class _Intruder:
 _ANSWER_SECONDS = 10.0
 
 
-async def takes_key(endpoint: EmbeddingEndpoint) -> bool | None:
-    """Ask a protected route that does nothing; None where nobody answers it."""
+async def takes_key(endpoint: EmbeddingEndpoint, *, key: SecretStr | None = None) -> bool | None:
+    """Ask a protected route that does nothing; None where nobody answers it.
+
+    Args:
+        endpoint: The server; one of our own is asked once it has proven to know this key.
+        key: What it is asked about; None for the endpoint's own.
+    """
+    asked = endpoint if key is None else replace(endpoint, key=key)
     async with endpoint.http_client() as http:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                response = await http.get("/v1/models", headers=endpoint.bearer())
+                response = await http.get("/v1/models", headers=asked.bearer())
+        except UnprovenServerError as error:
+            return False if error.has_other_key else None
         except (httpx.RequestError, TimeoutError):
             return None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
+from embed_index.pipeline.embedding.proven import UnprovenServerError
 from embed_index.pipeline.server.launch import ServerProfile, child_environment, sglang_flags
 from embed_index.pipeline.server.launch_checks import (
     LOOPBACK,
@@ -90,6 +91,7 @@ class ManagedServer:
             f"http://{LOOPBACK}:{self._port}",
             key=key if key is not None else SecretStr(secrets.token_urlsafe(32)),
             model=profile.model,
+            is_ours=True,
         )
         self._guard: subprocess.Popen[bytes] | None = None
         self._stopping = False
@@ -247,21 +249,23 @@ class ManagedServer:
         return self._guard.stdin
 
     async def _wait_for_answer(self) -> None:
-        """Poll a protected route with our key until it answers."""
+        """Poll until our server answers; whoever else does is told nothing."""
         async with self.endpoint.http_client() as http:
             while True:
                 if not self.is_alive():
                     self._raise_ended("ended while it was starting")
-                with contextlib.suppress(httpx.TransportError):
-                    response = await http.get(
-                        "/model_info", headers=self.endpoint.bearer(), timeout=_PROBE_SECONDS
-                    )
-                    if response.status_code == httpx.codes.OK:
-                        return
+                try:
+                    await http.get("/model_info", timeout=_PROBE_SECONDS)
+                except UnprovenServerError as error:
                     raise ServerError(
                         f"Another program answers on port {self._port}.",
                         remedy="Choose another port, or none to take a free one.",
-                    )
+                    ) from error
+                except httpx.TransportError:
+                    # Not there yet.
+                    pass
+                else:
+                    return
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _checked_access(self, *, dimension: int | None) -> ServerAccess:

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from embed_index.pipeline.disk.lock import RunLock, find_holder
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 
 # A hyphen, which no collection's name has: their locks are in the same folder.
 _LOCK = "embedding-server.lock"
@@ -24,6 +27,10 @@ class ServingRecord:
     """Absolute path of what it reads its key from; None for a variable of its environment."""
     key_from_systemd: bool
     """Whether that is a credential, so that the key's own file is known to systemd alone."""
+
+    def endpoint(self, key: SecretStr) -> EmbeddingEndpoint:
+        """Return where it serves, with what is taken for its key."""
+        return EmbeddingEndpoint.from_settings(self.url, key=key, model="default", is_ours=True)
 
     @classmethod
     def of_this_process(

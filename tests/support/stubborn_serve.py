@@ -10,14 +10,30 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from embed_index.pipeline.secrecy.proof import NONCE_HEADER, prove
 from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
 
 folder, key_file, behaviour = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 source = sys.argv[4] if len(sys.argv) > 4 else "file"
-taken = {key_file.read_text().strip()}
+taken = [key_file.read_text().strip()]
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_OPTIONS(self) -> None:
+        """Prove to know the newest key."""
+        proof = prove(
+            taken[-1],
+            nonce=self.headers[NONCE_HEADER],
+            client=self.client_address,
+            server=self.connection.getsockname(),
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(proof)))
+        self.end_headers()
+        self.wfile.write(proof.encode())
+
     def do_GET(self) -> None:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.send_response(200 if given in taken else 401)
@@ -36,7 +52,7 @@ def on_hangup(*_: object) -> None:
     if behaviour == "obeys":
         taken.clear()
     if behaviour in ("obeys", "takes-both"):
-        taken.add(key_file.read_text().strip())
+        taken.append(key_file.read_text().strip())
 
 
 signal.signal(signal.SIGHUP, on_hangup)

@@ -1,5 +1,6 @@
 """Rotation where the server does not do its part: the old key comes back, and it says so."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from impostor import embeds, impostor_on
 from key_fixtures import keys
 from pydantic import SecretStr
 from serve_process import wait_for
@@ -248,6 +250,22 @@ def test_destroying_a_key_says_whether_a_server_still_takes_it(
 
     assert result.exit_code == 0
     assert words in result.stdout
+
+
+@pytest.mark.parametrize("command", ["rotate", "destroy"])
+async def test_an_impostor_on_the_port_of_a_server_that_restarts_is_not_told_its_key(
+    key_file: Path, state: Path, command: str
+) -> None:
+    key = (await asyncio.to_thread(key_file.read_text)).strip()
+    async with impostor_on(0, embeds) as impostor:
+        url = f"http://127.0.0.1:{impostor.port}"
+        with recorded_serving(state, replace(RECORD, url=url, key_file=str(key_file))):
+            arguments = (command, "--key-file", str(key_file), "--state-dir", str(state))
+            result = await asyncio.to_thread(keys, *arguments)
+
+    assert "does not answer" in result.output
+    assert impostor.num_requests > 0
+    assert not impostor.was_told(key)
 
 
 # --- the record -------------------------------------------------------------------------------

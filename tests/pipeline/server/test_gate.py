@@ -1,5 +1,6 @@
 """Our lock behind SGLang's: what it lets through, whatever stands in front of it."""
 
+import hmac
 from typing import Any
 
 import pytest
@@ -69,6 +70,44 @@ async def test_the_key_and_the_open_paths_pass(scope: dict[str, Any]) -> None:
     ids=str,
 )
 async def test_everything_else_is_unauthorised(scope: dict[str, Any]) -> None:
+    reached, (start, body) = await through_gate(scope)
+
+    assert not reached
+    assert start["status"] == 401
+    assert body["body"] == b'{"error":"Unauthorized"}'
+
+
+NONCE = "0123456789abcdef" * 4
+ENDS = {"client": ("127.0.0.1", 50_000), "server": ("127.0.0.1", 30_000)}
+ASKED = (b"x-embed-index-nonce", NONCE.encode())
+
+
+async def test_whoever_asks_is_told_that_the_server_knows_the_key() -> None:
+    scope = request("/", ASKED, method="OPTIONS") | ENDS
+
+    reached, (start, body) = await through_gate(scope)
+
+    text = f"embed-index server\n{NONCE}\n127.0.0.1 50000\n127.0.0.1 30000"
+    assert not reached
+    assert start["status"] == 200
+    assert body["body"].decode() == hmac.new(KEY.encode(), text.encode(), "sha256").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        request("/", ASKED, method="OPTIONS"),
+        request("/", ASKED, method="OPTIONS") | ENDS | {"client": None},
+        request("/", ASKED, method="GET") | ENDS,
+        request("/", ASKED, ASKED, method="OPTIONS") | ENDS,
+        request("/", ASKED, (b"x-forwarded-for", b"127.0.0.1:50000"), method="OPTIONS") | ENDS,
+        request("/", (ASKED[0], NONCE[1:].encode()), method="OPTIONS") | ENDS,
+        request("/", (ASKED[0], "ü".encode() * 32), method="OPTIONS") | ENDS,
+        request("/", (ASKED[0], NONCE.encode() + b"\n"), method="OPTIONS") | ENDS,
+    ],
+    ids=str,
+)
+async def test_no_other_question_is_answered_with_a_proof(scope: dict[str, Any]) -> None:
     reached, (start, body) = await through_gate(scope)
 
     assert not reached
