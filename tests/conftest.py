@@ -9,7 +9,13 @@ import pytest
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 
-pytest_plugins = ["job_fixtures", "key_fixtures", "milvus_fixtures", "sglang_fixtures"]
+pytest_plugins = [
+    "job_fixtures",
+    "key_fixtures",
+    "milvus_fixtures",
+    "process_marks",
+    "sglang_fixtures",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
