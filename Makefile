@@ -10,6 +10,8 @@ TORCH_FROM := $(TORCH_INDEX:%=--index-url %)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 NO_DEPS := sglang==0.5.23 torchvision==0.28.0 triton==3.7.1 apache-tvm-ffi==0.1.11
 SAMPLE_MODEL := .cache/sample-model
+# By file, for the fixtures of its module; pytest-xdist 3.8 does not see the groups of pytest 9.2.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-slow check format lock clean
@@ -43,7 +45,7 @@ demo: sample-model ## Index the sample corpus with a real server, then search it
 	BIN=$(BIN) SAMPLE_MODEL=$(SAMPLE_MODEL) sh sample_data/demo.sh
 
 test: sample-model $(VENV)/.installed-test ## Run the test suite
-	$(BIN)/pytest -m "not slow and not gpu" --durations=10
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu" --durations=10
 
 test-slow: sample-model $(VENV)/.installed-test ## Run the tests that take minutes
 	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
@@ -53,7 +55,7 @@ check: $(VENV)/.installed-test ## Lint, check types, run the test suite with bra
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p embed_index.schemas -p embed_index.pipeline -p embed_index.jobs
 	$(BIN)/mypy tests sample_data
-	$(BIN)/pytest -m "not slow and not gpu" --cov
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu" --cov
 
 format: $(VENV)/.installed-test ## Format the code
 	$(BIN)/ruff format .

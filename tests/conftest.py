@@ -11,9 +11,25 @@ import pytest
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 
-pytest_plugins = ["job_fixtures", "key_fixtures", "milvus_fixtures", "sglang_fixtures"]
+pytest_plugins = [
+    "job_fixtures",
+    "key_fixtures",
+    "milvus_fixtures",
+    "process_marks",
+    "sglang_fixtures",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what takes longest begin first, so that no worker is left with it at the end."""
+
+    def is_short(item: pytest.Item) -> bool:
+        waits = {"sglang_server", "new_server"} & set(getattr(item, "fixturenames", ()))
+        return not waits and not any(map(item.get_closest_marker, ("milvus_server", "timeout")))
+
+    items.sort(key=is_short)
 
 
 @pytest.fixture(scope="session")

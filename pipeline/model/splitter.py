@@ -188,8 +188,8 @@ class TextSplitter:
         tail = span.token_ids[-1 - self._overlap_tokens : -1]
         num_bytes = int(self._tokenizer.token_byte_lengths(tail).sum())
         chunk = text[span.char_start : span.char_end]
-        normalised = _normalise(chunk)
-        covered = normalised.encode("utf-8")[-num_bytes:].decode("utf-8", errors="ignore")
+        written = normalised(chunk, "NFC")
+        covered = written.encode("utf-8")[-num_bytes:].decode("utf-8", errors="ignore")
         num_chars = len(covered)
         if normalised != chunk:
             # An estimate; where it is too large, chunks would hardly get ahead.

@@ -21,6 +21,13 @@ from embed_index.schemas.records import (
 
 DIMENSION = 16
 
+slow_on_server = pytest.mark.parametrize(
+    "milvus_uri",
+    ["lite", pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.slow])],
+    indirect=True,
+)
+"""For tests of what does not depend on the target: the contract suite of the store has that."""
+
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:

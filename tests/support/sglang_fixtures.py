@@ -1,4 +1,9 @@
-"""A real SGLang server on the CPU, started once for all tests that need one."""
+"""A real SGLang server on the CPU, started once for all tests that need one, and light doubles.
+
+A start of the real one costs 40 seconds of processor time, nearly all of it imports in its three
+processes. Tests of our own processes around it (guard, supervision, signals) therefore run on the
+stand-in of `light_sglang`, and prove each kind of ending on the real one once.
+"""
 
 import asyncio
 import os
@@ -23,6 +28,8 @@ from embed_index.pipeline.server.process_group import kill_group
 SAMPLE_WIDTH = 512
 SAMPLE_VOCABULARY = 8192
 MAX_TOKENS = 32_768
+
+LIGHT_SGLANG = Path(__file__).parent / "light_sglang"
 
 StartServer = Callable[..., ManagedServer]
 
@@ -95,20 +102,27 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-@pytest.fixture
-def new_server(sample_model: Path, tmp_path: Path) -> Iterator[StartServer]:
-    """Makes servers that are gone after the test, whatever it did to them."""
+def light_environment() -> dict[str, str]:
+    """Return our environment with the stand-in before the real SGLang."""
+    path = f"{LIGHT_SGLANG}{os.pathsep}{LIGHT_SGLANG.parent}"
+    return os.environ | {"PYTHONPATH": path}
+
+
+@contextmanager
+def _server_maker(
+    sample_model: Path, folder: Path, environ: Mapping[str, str]
+) -> Iterator[StartServer]:
     made: list[ManagedServer] = []
 
     def make(
         *extra_flags: str,
         model: Path | str = sample_model,
         port: int | None = None,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] = environ,
     ) -> ManagedServer:
         server = ManagedServer(
             cpu_profile(model, *extra_flags),
-            log_folder=tmp_path / "logs",
+            log_folder=folder / "logs",
             port=port,
             environ=environ,
         )
@@ -118,3 +132,17 @@ def new_server(sample_model: Path, tmp_path: Path) -> Iterator[StartServer]:
     yield make
     for server in made:
         server.kill()
+
+
+@pytest.fixture
+def new_server(sample_model: Path, tmp_path: Path) -> Iterator[StartServer]:
+    """Makes servers that are gone after the test, whatever it did to them."""
+    with _server_maker(sample_model, tmp_path, os.environ) as make:
+        yield make
+
+
+@pytest.fixture
+def new_light_server(sample_model: Path, tmp_path: Path) -> Iterator[StartServer]:
+    """Makes servers of ours around the stand-in for SGLang."""
+    with _server_maker(sample_model, tmp_path, light_environment()) as make:
+        yield make

@@ -1,4 +1,4 @@
-"""Supervision with short deadlines, for tests."""
+"""Supervision for tests: restarts at once, and as little patience as the test needs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,9 @@ from embed_index.pipeline.server.supervision import (
 from embed_index.pipeline.server.suspects import Suspects
 
 DIMENSION = 8
+PATIENT_SECONDS = 10.0
+"""A death is noticed at once; patience would only take a busy machine for a hang."""
+HANGS_SECONDS = 0.5
 QUICK = RestartPolicy(max_deaths=5, first_pause_seconds=0.0)
 
 
@@ -29,7 +32,7 @@ def supervision(
     suspects: Suspects | None = None,
     prove: Prove = proves_nothing,
     policy: RestartPolicy = QUICK,
-    answer_seconds: float = 0.3,
+    answer_seconds: float = PATIENT_SECONDS,
     vocab_size: int = 1_000_000,
     dimension: int = DIMENSION,
     told: list[str] | None = None,

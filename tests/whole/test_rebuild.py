@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
-from milvus_fixtures import make_batch, make_contract, unit_vectors
+from milvus_fixtures import make_batch, make_contract, slow_on_server, unit_vectors
 
 from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -89,6 +89,7 @@ def test_a_rebuild_fills_the_next_version_and_the_next_run_goes_on_there(job: Jo
     assert job.doc_hashes("v2") == hashes_of(CORPUS | {"new": "One more document."})
 
 
+@slow_on_server
 def test_an_interrupted_rebuild_goes_on_and_a_plain_run_in_between_updates_what_is_live(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def spoil_before_settling(
     monkeypatch.setattr("embed_index.jobs.runs.index.settle", spoil_and_settle)
 
 
+@slow_on_server
 def test_a_rebuild_that_lacks_a_row_does_not_go_live_and_the_next_one_mends_it(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_rebuild_with_a_foreign_row_does_not_go_live(
     assert lite_job.live() == f"{lite_job.collection}_v1"
 
 
+@slow_on_server
 def test_a_version_whose_chunks_do_not_find_themselves_is_found_out(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,9 @@ def test_of_two_runs_started_at_once_one_works_and_the_other_says_so(
             error, remedy = loser.stderr.read().splitlines()
 
         assert loser.returncode == 5
-        held = rf"process {winner.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d\."
+        held = (
+            rf"process {winner.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d\."
+        )
         about = f"error: {racing.collection}: Another run works on this collection"
         assert re.fullmatch(f"{about}: {held}", error)
         assert str(racing.state / f"{racing.collection}.lock") in remedy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from job_fixtures import JobFolder
-from milvus_fixtures import make_batch, make_contract
+from milvus_fixtures import make_batch, make_contract, slow_on_server
 
 from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -58,6 +58,7 @@ def test_rollback_goes_back_step_by_step_and_promote_forward_again(rebuilt: JobF
     assert rebuilt.live() == f"{name}_v3"
 
 
+@slow_on_server
 def test_gc_drops_the_oldest_with_their_documents_and_never_the_live_one(
     rebuilt: JobFolder,
 ) -> None:

@@ -300,7 +300,11 @@ def test_dead_milvus_is_an_outage_and_its_token_is_not_shown(
     assert problem["may_pass"] is True
 
 
-def test_server_that_never_answers_for_milvus_is_given_up(host: Path) -> None:
+def test_server_that_never_answers_for_milvus_is_given_up(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for patience in ("_CONNECT_SECONDS", "_CALL_SECONDS"):
+        monkeypatch.setattr(f"embed_index.pipeline.host.milvus.{patience}", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         problem = the_problem(doctor("--milvus-uri", uri, expect=4))

@@ -22,7 +22,7 @@ from drift_planting import (
 )
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder
-from milvus_fixtures import unit_vectors
+from milvus_fixtures import slow_on_server, unit_vectors
 from milvus_server import MilvusServer
 
 from embed_index.jobs.runs.indexing_pass import IndexingPass
@@ -78,6 +78,7 @@ def server_indexed(lite_job: JobFolder, milvus_server: MilvusServer) -> JobFolde
     return index(replace(lite_job, uri=milvus_server.uri))
 
 
+@slow_on_server
 def test_a_collection_in_step_has_no_drift(indexed: JobFolder) -> None:
     report = verify(indexed, "--sample", "1000")
 
@@ -185,6 +186,7 @@ def test_two_rows_under_one_key_are_found_and_made_one(server_indexed: JobFolder
         assert parts.state() == before
 
 
+@slow_on_server
 def test_documents_that_came_changed_and_went_are_drift(indexed: JobFolder) -> None:
     with opened(indexed) as parts:
         num_gone = len(parts.rows("d5"))
@@ -247,6 +249,7 @@ def test_more_departed_documents_than_allowed_are_left_and_the_rest_is_mended(
     assert forced["num_chunks_embedded"] == 0
 
 
+@slow_on_server
 def test_a_lost_ledger_is_rebuilt_without_embedding(indexed: JobFolder) -> None:
     with opened(indexed) as parts:
         before = parts.state()
@@ -264,6 +267,7 @@ def test_a_lost_ledger_is_rebuilt_without_embedding(indexed: JobFolder) -> None:
         assert parts.state() == before
 
 
+@slow_on_server
 def test_an_audit_changes_nothing_and_leaves_nothing_behind(indexed: JobFolder) -> None:
     with opened(indexed) as parts:
         lose_chunk(parts)

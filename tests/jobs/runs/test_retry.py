@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder, hashes_of
+from milvus_fixtures import slow_on_server
 
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -51,6 +52,7 @@ def picky(
         yield picky, server
 
 
+@slow_on_server
 def test_only_the_refused_chunk_is_embedded_once_the_server_takes_it(
     picky: tuple[JobFolder, HashEmbeddingServer],
 ) -> None:
@@ -67,6 +69,7 @@ def test_only_the_refused_chunk_is_embedded_once_the_server_takes_it(
     assert job.history()[0]["num_unchanged"] == len(GOOD) + 1
 
 
+@slow_on_server
 def test_a_letter_that_is_refused_again_gains_an_attempt(
     picky: tuple[JobFolder, HashEmbeddingServer],
 ) -> None:

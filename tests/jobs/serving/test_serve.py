@@ -42,7 +42,7 @@ def test_a_key_is_rotated_while_the_server_is_in_use(
     old, url = key_file.read_text().strip(), serve.record.url
 
     with ThreadPoolExecutor() as pool:
-        in_flight = pool.submit(serve.embed, old, num_inputs=6, num_tokens=2000)
+        in_flight = pool.submit(serve.embed, old, num_inputs=6, num_tokens=1000)
         wait_for(lambda: bool(in_flight.running()))
         rotated = keys("rotate", "--key-file", str(key_file), "--state-dir", str(serve.state))
         answered = in_flight.result()

@@ -1,4 +1,7 @@
-"""A managed server's life: its checks, its key, and its certain end. Real SGLang throughout."""
+"""A managed server's life: its checks, its key, and its certain end.
+
+Around the real SGLang; where only the process around it is at stake, around the light stand-in.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +9,6 @@ import json
 import os
 import random
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -14,19 +16,21 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
 import numpy as np
 import psutil
 import pytest
+from process_marks import MARK, processes_with, wait_for
 from sglang_fixtures import (
     MAX_TOKENS,
     SAMPLE_VOCABULARY,
     SAMPLE_WIDTH,
     RunningServer,
     StartServer,
+    light_environment,
 )
 
 from embed_index.pipeline.embedding.client import (
@@ -41,42 +45,8 @@ from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
 
 LIMITS = ClientLimits(vocab_size=SAMPLE_VOCABULARY, max_tokens=MAX_TOKENS)
-MARK = "SGLANG_TEST_MARK"
 NUM_WITH_CHILDREN = 4
 """Guard, SGLang, and at least two of its children."""
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    """Poll a condition of the outside world that nothing announces."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    raise AssertionError(f"not true within {seconds} s")
-
-
-def processes_with(mark: str) -> list[int]:
-    """Every living process whose environment holds the mark, in whatever group it is."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):
-                # A zombie's environment is empty.
-                if wanted in (process / "environ").read_bytes():
-                    found.append(int(process.name))
-    return found
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """Tells a test's processes from all others, and ends what the test left."""
-    mark = secrets.token_hex(8)
-    yield mark
-    for pid in processes_with(mark):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def sglang_of(server: ManagedServer) -> int:
@@ -100,8 +70,8 @@ def test_the_server_says_what_it_serves(sglang_server: RunningServer, sample_mod
     assert access.width == SAMPLE_WIDTH
     assert access.dialect == ServerDialect(cuts=True, takes_base64=True, counts_tokens=True)
     assert access.dtype == "float32"
-    assert access.max_input_tokens is not None
-    assert access.max_input_tokens >= MAX_TOKENS
+    # Its context, which is smaller than its pool, less the token that SGLang wants to spare.
+    assert access.max_input_tokens == MAX_TOKENS + 7
     assert str(sample_model) in access.models
     assert re.fullmatch(r"sglang \d+\.\d+\.\d+.*", access.engine)
     assert access.missing == ()
@@ -286,11 +256,15 @@ async def test_an_unknown_flag_ends_the_start_with_sglangs_own_words(
         await server.wait_ready()
 
 
-@pytest.mark.parametrize("flag", ["--max-total-tokens", "--context-length"])
+@pytest.mark.parametrize(
+    ("flag", "maker"),
+    [("--max-total-tokens", "new_server"), ("--context-length", "new_light_server")],
+)
 async def test_a_server_too_small_for_the_longest_input_is_refused(
-    new_server: StartServer, flag: str
+    request: pytest.FixtureRequest, flag: str, maker: str
 ) -> None:
-    server = new_server(flag, "512")
+    make: StartServer = request.getfixturevalue(maker)
+    server = make(flag, "512")
     server.start()
 
     with pytest.raises(ConfigurationError, match="at most 511 tokens, and this job needs 512"):
@@ -303,9 +277,9 @@ async def test_a_server_too_small_for_the_longest_input_is_refused(
 
 
 async def test_a_server_killed_while_it_loads_is_reported_and_leaves_nothing(
-    new_server: StartServer, mark: str
+    new_light_server: StartServer, mark: str
 ) -> None:
-    server = new_server(environ={**os.environ, MARK: mark})
+    server = new_light_server(environ={**light_environment(), MARK: mark})
     server.start()
     wait_for(lambda: num_members(server) >= NUM_WITH_CHILDREN)
 
@@ -317,14 +291,14 @@ async def test_a_server_killed_while_it_loads_is_reported_and_leaves_nothing(
 
 
 async def test_a_server_ends_with_its_block_while_it_is_starting(
-    new_server: StartServer, mark: str
+    new_light_server: StartServer, mark: str
 ) -> None:
     async def fail() -> None:
         async with server:
             wait_for(lambda: num_members(server) >= NUM_WITH_CHILDREN)
             raise ZeroDivisionError
 
-    server = new_server(environ={**os.environ, MARK: mark})
+    server = new_light_server(environ={**light_environment(), MARK: mark})
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert processes_with(mark) == []
@@ -341,9 +315,9 @@ async def test_a_cancelled_start_leaves_nothing(new_server: StartServer, mark: s
 
 
 async def test_a_ready_server_that_dies_is_noticed_and_a_stop_is_quiet(
-    new_server: StartServer, mark: str
+    new_light_server: StartServer, mark: str
 ) -> None:
-    async with new_server(environ={**os.environ, MARK: mark}) as server:
+    async with new_light_server(environ={**light_environment(), MARK: mark}) as server:
         await server.wait_ready()
         watching = asyncio.create_task(server.watch())
         os.kill(sglang_of(server), signal.SIGKILL)
@@ -376,10 +350,17 @@ asyncio.run(main(*sys.argv[1:]))
 class Parent:
     """Another process of ours that starts a server."""
 
-    def __init__(self, model: Path, folder: Path, mark: str, *arguments: str) -> None:
+    def __init__(
+        self,
+        model: Path,
+        folder: Path,
+        mark: str,
+        *arguments: str,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PARENT, str(model), str(folder), *arguments],
-            env={**os.environ, MARK: mark},
+            env={**environ, MARK: mark},
             stdout=subprocess.PIPE,
         )
 
@@ -406,11 +387,24 @@ def when_ready(group: int, parent: Parent) -> None:
     assert parent.says() == "ready"
 
 
-@pytest.mark.parametrize("moment", [at_once, with_children, when_ready])
+@pytest.mark.parametrize(
+    ("moment", "environ"),
+    [
+        (at_once, os.environ),
+        # The real one's children, while they start, are bound to nobody.
+        (with_children, os.environ),
+        (when_ready, light_environment()),
+    ],
+    ids=["at_once", "with_children", "when_ready"],
+)
 def test_a_server_ends_when_our_process_is_killed(
-    sample_model: Path, tmp_path: Path, mark: str, moment: Callable[[int, Parent], None]
+    sample_model: Path,
+    tmp_path: Path,
+    mark: str,
+    moment: Callable[[int, Parent], None],
+    environ: Mapping[str, str],
 ) -> None:
-    parent = Parent(sample_model, tmp_path, mark)
+    parent = Parent(sample_model, tmp_path, mark, environ=environ)
     try:
         group = parent.says()
         assert isinstance(group, int)

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from fragile_server import FragileServer, Nursery, any_of
 from misbehaving_server import vector_of
-from supervised import DIMENSION, QUICK, supervised, supervision
+from supervised import (
+    DIMENSION,
+    HANGS_SECONDS,
+    PATIENT_SECONDS,
+    QUICK,
+    supervised,
+    supervision,
+)
 
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.preflight import ServerAccess
@@ -67,19 +74,19 @@ def check(results: Sequence[IsolatedBatch], *, refused: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "patience"),
     [
-        pytest.param(lambda: FragileServer(dies=any_of(POISON)), id="dies"),
-        pytest.param(lambda: FragileServer(hangs=any_of(POISON)), id="hangs"),
+        pytest.param(lambda: FragileServer(dies=any_of(POISON)), PATIENT_SECONDS, id="dies"),
+        pytest.param(lambda: FragileServer(hangs=any_of(POISON)), HANGS_SECONDS, id="hangs"),
     ],
 )
 async def test_a_chunk_that_kills_the_server_is_the_only_one_refused(
-    make: Callable[[], FragileServer],
+    make: Callable[[], FragileServer], patience: float
 ) -> None:
     launch = Nursery(make)
     batches = [batch(*range(start, start + 8)) for start in (0, 100, POISON - 5, 200)]
 
-    async with supervised(launch, supervision()) as embedder:
+    async with supervised(launch, supervision(answer_seconds=patience)) as embedder:
         results = await embed_all(embedder, *batches)
 
     check(results, refused={POISON})
@@ -102,8 +109,7 @@ async def test_several_deadly_chunks_in_several_batches_are_all_found() -> None:
 
 async def test_a_chunk_known_to_kill_kills_no_other_server() -> None:
     launches = [Nursery(lambda: FragileServer(dies=any_of(POISON))) for _ in range(2)]
-    # A server that dies is noticed at once; patience would only take a busy machine for a hang.
-    how = supervision(suspects=Suspects(), answer_seconds=10)
+    how = supervision(suspects=Suspects())
     async with supervised(launches[0], how) as first, supervised(launches[1], how) as second:
         await embed_all(first, batch(POISON))
         (result,) = await embed_all(second, batch(1, POISON, 2))

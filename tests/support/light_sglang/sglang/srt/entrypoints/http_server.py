@@ -1,0 +1,61 @@
+"""Routes that a preflight asks, beside two children that would outlive it by themselves."""
+
+import argparse
+import base64
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from hash_embedding_server import WIDTH, vector_of
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+app = Starlette()
+_SLEEPER = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
+
+
+def launch_server(args: argparse.Namespace) -> None:
+    # As a night's log may, it holds the key.
+    sys.stderr.write(f"server_args={args}\n")
+    children = [subprocess.Popen(_SLEEPER) for _ in range(2)]
+    model = {"id": args.model_path, "root": args.model_path, "owned_by": "sglang"}
+    tell = {
+        "/model_info": {"model_path": args.model_path},
+        "/v1/models": {"data": [model | {"max_model_len": args.context_length}]},
+        "/server_info": {
+            "version": "0.0.0",
+            "dtype": "float32",
+            "max_total_num_tokens": args.max_total_tokens,
+        },
+        "/health_generate": {},
+        "/ready": {},
+    }
+    for path, content in tell.items():
+        app.router.routes.append(Route(path, _telling(content)))
+    app.router.routes.append(Route("/v1/embeddings", _embed, methods=["POST"]))
+    uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
+    for child in children:
+        child.kill()
+
+
+def _telling(content: dict[str, Any]) -> Callable[[Request], JSONResponse]:
+    return lambda _: JSONResponse(content)
+
+
+async def _embed(request: Request) -> JSONResponse:
+    asked = await request.json()
+    width = asked.get("dimensions") or WIDTH
+    vectors = [vector_of(ids, dimension=width) for ids in asked["input"]]
+    return JSONResponse(
+        {
+            "data": [
+                {"index": place, "embedding": base64.b64encode(vector).decode()}
+                for place, vector in enumerate(vectors)
+            ],
+            "usage": {"prompt_tokens": sum(map(len, asked["input"]))},
+        }
+    )
