@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -34,22 +34,15 @@ _PATIENCE = 3
 # Cuts are sought from the strongest to the weakest; each expression ends where a chunk may end.
 # A run of any characters must be looked at once: `\s+` would look at the rest of a run, should that
 # run not end in sight, from each of its characters.
-_TITLE = r"#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節]"
-_HEADING = re.compile(rf"\n(?={_TITLE})")
+_HEADING = re.compile(
+    r"\n(?=#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節])"
+)
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n(?=[^\r\n])")
-# Text wrapped by hand: after a long line without a stop the next goes on in the same case.
-_WRAPPED = "".join(
-    rf"(?!(?<=[^\n]{{40}}[{case},]\n)[ \t#/]{{0,12}}[{case}])" for case in ("a-z", "A-Z")
-)
 _SENTENCE_END = re.compile(
-    r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])" + _WRAPPED
+    r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"
 )
-_LINE_END = re.compile(r"\n(?=[^\r\n])")
 _WHITE_SPACE = re.compile(r"\s(?=\S)")
-_BOUNDARIES = (_BLANK_LINE, _SENTENCE_END, _LINE_END, _WHITE_SPACE)
-
-_HEADING_LINE = re.compile(rf"(?={_TITLE})[^\n]*\s*")
-"""A heading and the white space after it."""
+_BOUNDARIES = (_HEADING, _BLANK_LINE, _SENTENCE_END, _WHITE_SPACE)
 
 
 class Tokenizer(Protocol):
@@ -191,11 +184,11 @@ class TextSplitter:
         written = normalised(chunk, "NFC")
         covered = written.encode("utf-8")[-num_bytes:].decode("utf-8", errors="ignore")
         num_chars = len(covered)
-        if normalised != chunk:
+        if written != chunk:
             # An estimate; where it is too large, chunks would hardly get ahead.
-            num_chars = min(num_chars * len(chunk) // len(normalised), len(chunk) // 2)
+            num_chars = min(num_chars * len(chunk) // len(written), len(chunk) // 2)
         earliest = max(span.char_end - num_chars, span.char_start + 1)
-        for boundary in (_SENTENCE_END, _LINE_END, _WHITE_SPACE):
+        for boundary in (_SENTENCE_END, _WHITE_SPACE):
             match = boundary.search(text, earliest, span.char_end)
             if match and match.end() < span.char_end:
                 return match.end()
@@ -205,54 +198,19 @@ class TextSplitter:
 def best_cut(text: str, start: int, limit: int) -> int:
     """Return the best place to end a chunk that may reach up to `limit`."""
     earliest = max(start + 1, limit - int((limit - start) * BOUNDARY_TOLERANCE))
-    # What follows a cut decides whether it is one, so a little past the limit is seen too.
-    horizon = limit + _LOOKAHEAD_CHARS
-    headings = list(_headings(text, start, earliest, horizon))
-    # A heading that reaches over all places for a cut is parted as other text is.
-    for kept_whole in (headings, []) if headings else ([],):
-        for cuts in _all_cuts(text, earliest, horizon, headings):
-            cut = _last_cut(cuts, limit, kept_whole)
-            if cut:
-                return cut
+    for boundary in _BOUNDARIES:
+        cut = 0
+        # What follows a cut decides whether it is one, so a little past the limit is seen too.
+        for match in boundary.finditer(text, earliest - 1, limit + _LOOKAHEAD_CHARS):
+            if match.end() > limit:
+                break
+            cut = match.end()
+        if cut:
+            return cut
     for position in range(limit, earliest - 1, -1):
         if not _joins(text, position):
             return position
     return limit
-
-
-def _all_cuts(
-    text: str, earliest: int, horizon: int, headings: Sequence[tuple[int, int]]
-) -> Iterator[Iterable[int]]:
-    """Yield the places for a cut, those before headings first, white space last."""
-    yield (first for first, _ in headings if first >= earliest)
-    for boundary in _BOUNDARIES:
-        yield (match.end() for match in boundary.finditer(text, earliest - 1, horizon))
-
-
-def _headings(text: str, start: int, earliest: int, horizon: int) -> Iterator[tuple[int, int]]:
-    """Yield where headings begin, and where what they belong to does.
-
-    The first may be a heading that begins before `earliest`, and reaches beyond it.
-    """
-    line = start + text[start:earliest].rstrip().rfind("\n") + 1
-    found = (match.end() for match in _HEADING.finditer(text, earliest - 1, horizon))
-    for first in (line, *found):
-        heading = _HEADING_LINE.match(text, first, horizon)
-        if heading:
-            yield heading.span()
-
-
-def _last_cut(cuts: Iterable[int], limit: int, headings: Sequence[tuple[int, int]]) -> int:
-    """Return the last cut up to `limit` that parts no heading from what follows; 0 for none."""
-    last = at = 0
-    for cut in cuts:
-        if cut > limit:
-            break
-        while at < len(headings) and headings[at][1] < cut:
-            at += 1
-        if at == len(headings) or cut <= headings[at][0]:
-            last = cut
-    return last
 
 
 def _whole_character(text: str, earliest: int, latest: int, fallback: int) -> int:

@@ -1,3 +1,4 @@
+import bisect
 import re
 import time
 from itertools import pairwise
@@ -53,11 +54,7 @@ RUNS = (
 run_texts = st.lists(st.tuples(st.sampled_from(RUNS), st.integers(1, 40)), max_size=8).map(
     lambda runs: "".join(run * num_times for run, num_times in runs)[:3000]
 )
-PARTS = (
-    *"aB ,.'」。？\n\t",
-    *("\n\n", "\r\n", "\n## ", "# ", "Part ", "第1章", "x" * 40, "Long words of a line, "),
-)
-boundary_texts = st.lists(st.sampled_from(PARTS), max_size=60).map("".join)
+boundary_texts = st.text(st.sampled_from("a #.'\"」。？\n\n\r\t 第1章Part"), max_size=200)
 
 
 class CountingTokenizer:
@@ -122,58 +119,27 @@ def test_overlapping_chunks_advance_and_leave_no_gap(
         assert (spans[0].char_start, spans[-1].char_end) == (0, len(text))
 
 
-TITLE = re.compile(
-    r"#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節]"
-)
-
-
 def best_cut_by_listing(text: str, start: int, limit: int) -> int | None:
-    """Find the best cut as one would who has time: every place is looked at by itself."""
+    """Find the best cut as one would who has time: white space is looked at run by run."""
     earliest = max(start + 1, limit - int((limit - start) * 0.25))
-    seen = text[: limit + 24]
-
-    def cuts(expression: str) -> list[int]:
-        found = [match.end() for match in re.compile(expression).finditer(seen, earliest - 1)]
-        return [cut for cut in found if earliest <= cut <= limit]
-
-    sentences = cuts(r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])")
-    by_strength = (
-        cuts(rf"\n(?={TITLE.pattern})"),
-        cuts(r"\n[ \t\r]*\n(?=[^\r\n])"),
-        [cut for cut in sentences if not is_wrapped(seen, cut)],
-        sentences,
-        cuts(r"\s+(?=\S)"),
-    )
-    for may_part_headings in (False, True):
-        for found in by_strength:
-            for cut in reversed(found):
-                if may_part_headings or not ends_with_heading(seen, start, cut):
-                    return cut
+    for expression in (
+        r"\n(?=#{1,6} |(Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節])",
+        r"\n[ \t\r]*\n(?=[^\r\n])",
+        r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])",
+        r"\s+(?=\S)",
+    ):
+        found = re.compile(expression).finditer(text, earliest - 1, limit + 24)
+        cuts = [match.end() for match in found]
+        at = bisect.bisect_right(cuts, limit)
+        if at and cuts[at - 1] >= earliest:
+            return cuts[at - 1]
     return None
-
-
-def ends_with_heading(text: str, start: int, cut: int) -> bool:
-    line = start + text[start:cut].rstrip().rfind("\n") + 1
-    return TITLE.match(text, line) is not None
-
-
-def is_wrapped(text: str, cut: int) -> bool:
-    before = text[:cut].split("\n")[-2:-1]
-    return (
-        text[cut - 1] == "\n"
-        and len(before[0]) > 40
-        and any(
-            re.search(f"[{case},]$", before[0])
-            and re.match(rf"[ \t#/]{{0,12}}[{case}]", text[cut:])
-            for case in ("a-z", "A-Z")
-        )
-    )
 
 
 @given(
     text=boundary_texts | dense_texts | run_texts | texts, places=st.tuples(*[st.floats(0, 1)] * 2)
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_best_cut_is_the_one_that_a_list_of_all_shows(
     text: str, places: tuple[float, float]
 ) -> None:
@@ -273,44 +239,6 @@ def test_the_strongest_boundary_near_the_limit_wins(
 
     assert text[second.char_start :].startswith(expected_start)
     assert first.char_end == second.char_start
-
-
-@pytest.mark.parametrize("between", ["\n\n", "\n", "\n\n\n \n"])
-def test_a_heading_goes_with_what_follows_it(tokenizer: ModelTokenizer, between: str) -> None:
-    before = "The pump of the boiler. " * 20
-    headings = f"\n## Heading{between}### Another heading{between}"
-    text = before + headings + "after " * 200
-    num_tokens = tokenizer.encode(before + headings).size
-    second = split(tokenizer, text, max_tokens=num_tokens + 6)[1]
-
-    assert text[second.char_start :].startswith("## Heading")
-
-
-def test_a_heading_of_many_words_is_cut_between_words(tokenizer: ModelTokenizer) -> None:
-    text = "# " + "heading " * 300
-
-    for span in split(tokenizer, text, max_tokens=64):
-        assert text[span.char_end - 1] == " "
-
-
-def test_a_sentence_goes_on_over_the_end_of_a_line(tokenizer: ModelTokenizer) -> None:
-    line = "the holders of the rights to any of these works grant all of them to\n"
-    before = line * 12 + "whom it concerns. "
-    text = before + line * 20
-    second = split(tokenizer, text, max_tokens=tokenizer.encode(before + line * 2).size + 4)[1]
-
-    assert second.char_start == len(before)
-
-
-def test_lines_that_are_no_sentences_stay_whole(tokenizer: ModelTokenizer) -> None:
-    text = (
-        "2026-11-28 12:00 INFO The connection was lost. Retrying after a pause of 5 seconds\n" * 60
-    )
-
-    assert all(
-        text[span.char_start :].startswith("2026")
-        for span in split(tokenizer, text, max_tokens=128)
-    )
 
 
 def test_a_cut_does_not_part_a_character_from_its_marks(tokenizer: ModelTokenizer) -> None:
