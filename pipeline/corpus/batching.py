@@ -4,7 +4,9 @@ A file says how large its columns are as they are encoded, and that a repeated v
 once. Columns that may be of that kind are read as such, and cut before they are decoded.
 """
 
+import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +17,38 @@ from numpy.typing import NDArray
 TARGET_BATCH_BYTES = 8 << 20
 MAX_BATCH_ROWS = 2048
 
+_TAIL_BYTES = 8
+"""At a file's end: the length of the footer, and `PAR1`."""
+_SIGNATURE_BYTES = 28
+"""A nonce of 12 bytes and a GCM tag of 16, behind the footer's metadata and counted with them."""
 _MAX_REFERENCE_BYTES = 8
 """What a value takes that only refers to a dictionary; whole values of texts take more."""
 
 
-def rows_per_batch(group: pq.RowGroupMetaData, columns: Collection[str]) -> int:
-    """Return how many rows of these columns are the target size, as they are encoded."""
-    num_bytes = sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns))
+def is_signed(file: Path, metadata: pq.FileMetaData) -> bool:
+    """Tell whether a footer is signed, as it is in a file some of whose columns are encrypted.
+
+    Asked about such a column, pyarrow's metadata end the process; reading it raises an error.
+    """
+    with file.open("rb") as opened:
+        opened.seek(-_TAIL_BYTES, os.SEEK_END)
+        num_bytes = int.from_bytes(opened.read(4), "little")
+    return bool(num_bytes - metadata.serialized_size == _SIGNATURE_BYTES)
+
+
+def rows_per_batch(
+    group: pq.RowGroupMetaData, columns: Collection[str], *, by_column: bool = True
+) -> int:
+    """Return how many rows are the target size, as they are encoded.
+
+    Args:
+        group: Where they stand.
+        columns: What is read of them.
+        by_column: Whether columns may be asked for their sizes; not those of a signed file.
+    """
+    num_bytes = group.total_byte_size
+    if by_column:
+        num_bytes = sum(chunk.total_uncompressed_size for chunk in _chunks(group, columns))
     row_bytes = max(1, num_bytes // max(1, group.num_rows))
     return int(min(MAX_BATCH_ROWS, max(1, TARGET_BATCH_BYTES // row_bytes)))
 

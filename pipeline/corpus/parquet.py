@@ -7,7 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.corpus.batching import cut_by_bytes, find_repeating, rows_per_batch
+from embed_index.pipeline.corpus.batching import (
+    cut_by_bytes,
+    find_repeating,
+    is_signed,
+    rows_per_batch,
+)
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
 from embed_index.pipeline.corpus.listing import list_corpus
@@ -68,9 +73,12 @@ class ParquetSource:
             before = _state(file)
             with open_parquet(file) as parquet:
                 self._check(file, parquet)
+                by_column = not _is_signed(file, parquet)
                 try:
                     for row_group in range(parquet.num_row_groups):
-                        yield from self._read_row_group(parquet, file, name, row_group)
+                        yield from self._read_row_group(
+                            parquet, file, name, row_group, by_column=by_column
+                        )
                 except ConfigurationError:
                     # Half of one file and half of another look like damage.
                     _check_unchanged(file, before)
@@ -91,22 +99,25 @@ class ParquetSource:
         self._layout.add(file, self._columns.check_schema(file, parquet.schema_arrow))
 
     def _read_row_group(
-        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
+        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int, *, by_column: bool
     ) -> Iterator[RowBatch]:
         columns = self._columns
         group = parquet.metadata.row_group(row_group)
-        if repeating := find_repeating(group, (columns.text_column, *columns.carry)):
+        repeating = (
+            find_repeating(group, (columns.text_column, *columns.carry)) if by_column else []
+        )
+        batch_size = rows_per_batch(group, columns.names(), by_column=by_column)
+        if repeating:
             with open_parquet(file, read_dictionary=repeating) as again:
-                yield from self._read_batches(again, file, name, row_group)
+                yield from self._read_batches(again, file, name, row_group, batch_size)
         else:
-            yield from self._read_batches(parquet, file, name, row_group)
+            yield from self._read_batches(parquet, file, name, row_group, batch_size)
 
     def _read_batches(
-        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int
+        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int, batch_size: int
     ) -> Iterator[RowBatch]:
-        group = parquet.metadata.row_group(row_group)
         batches = parquet.iter_batches(
-            batch_size=rows_per_batch(group, self._columns.names()),
+            batch_size=batch_size,
             row_groups=[row_group],
             columns=self._columns.names(),
             use_threads=False,
@@ -182,6 +193,13 @@ def _reason(error: Exception) -> str:
     """Say in Arrow's own words what it met; they name columns and lengths, never values."""
     words = " ".join(str(error).split())
     return words[:_MAX_REASON_CHARS] or type(error).__name__
+
+
+def _is_signed(file: Path, parquet: pq.ParquetFile) -> bool:
+    try:
+        return is_signed(file, parquet.metadata)
+    except OSError as error:
+        raise _changed(file) from error
 
 
 def _state(file: Path) -> tuple[int, int]:

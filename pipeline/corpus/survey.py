@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from embed_index.pipeline.corpus.batching import rows_per_batch
+from embed_index.pipeline.corpus.batching import is_signed, rows_per_batch
 from embed_index.pipeline.corpus.conversion import to_python
 from embed_index.pipeline.corpus.layout import carried_type, is_text, value_type
 from embed_index.pipeline.corpus.listing import list_corpus
@@ -121,10 +121,10 @@ def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator
     num_rows_wanted, num_bytes_wanted = -(-MAX_ROWS // num_files), _MAX_BYTES // num_files
     with open_parquet(file) as parquet:
         try:
+            by_column = not is_signed(file, parquet.metadata)
             for row_group in range(parquet.num_row_groups):
-                size = min(
-                    num_rows_wanted, rows_per_batch(parquet.metadata.row_group(row_group), names)
-                )
+                group = parquet.metadata.row_group(row_group)
+                size = min(num_rows_wanted, rows_per_batch(group, names, by_column=by_column))
                 for batch in parquet.iter_batches(size, [row_group], names, use_threads=False):
                     yield batch.slice(0, num_rows_wanted)
                     num_rows_wanted -= batch.num_rows

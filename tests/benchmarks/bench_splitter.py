@@ -99,7 +99,9 @@ def watching() -> Iterator[Callable[[], float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tokenizer", type=Path)
+    parser.add_argument(
+        "tokenizer", type=Path, nargs="?", default=Path(".cache/sample-model/tokenizer.json")
+    )
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--megabytes", type=float, default=10.0)
     options = parser.parse_args()
