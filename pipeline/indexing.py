@@ -15,34 +15,27 @@ more.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
 
 from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.entries import LedgerDocument, Refreshed
-from embed_index.pipeline.ledger.stretches import Stretch
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.stages.channel import Channel
-from embed_index.pipeline.stages.comparison import CorpusPass
-from embed_index.pipeline.stages.isolation import RefusedChunk, embed_or_isolate
+from embed_index.pipeline.stages.comparison import CorpusPass, stretch_of
+from embed_index.pipeline.stages.dead_letters import duplicate_letter
+from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import OpenDocument, OpenDocuments, chunk_document
-from embed_index.pipeline.stages.packing import TokenPacker
+from embed_index.pipeline.stages.packing import TokenPacker, merge_batches
 from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
+from embed_index.pipeline.stages.stopping import StoppableSplitter, until_stopped
 from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
-from embed_index.schemas.ids import carried_hash, carried_hashes
-from embed_index.schemas.records import Chunk, ChunkBatch, ChunkSpan, DeadLetter, EmbeddedBatch
+from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
 
 _MAX_CHUNKS_PER_BATCH = 512
 _ROWS_PER_UPSERT = 1024
 _COMMITS_PER_TRANSACTION = 1024
-
-_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +68,7 @@ class Indexing:
     ) -> None:
         self._source = source
         self._stopping = threading.Event()
-        self._splitter = _StoppableSplitter(splitter, self._stopping)
+        self._splitter = StoppableSplitter(splitter, self._stopping)
         self._store = store
         self._find_vectors = find_vectors
         self._version = version
@@ -132,7 +125,7 @@ class Indexing:
             await asyncio.to_thread(self._dead_letters.recall, self.corpus_pass.are_met)
 
     async def _read_and_cut(self) -> None:
-        pieces = _until_stopped(self._pieces())
+        pieces = until_stopped(self._pieces())
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             if isinstance(piece, ChunkBatch):
                 await self._to_embed.put(piece)
@@ -157,7 +150,7 @@ class Indexing:
             result = await embed_or_isolate(batch, embedder=embedder, dimension=self._dimension)
             self._tally.count_embedded(result.embedded.chunks)
             for refused in result.refused:
-                self._dead_letters.record([_refusal_letter(refused)])
+                self._dead_letters.record([refused.letter()])
                 for whole in self._open.refuse(refused.chunk):
                     await self._to_commit.put(whole)
             if result.embedded.chunks:
@@ -171,7 +164,7 @@ class Indexing:
 
     async def _upsert(self) -> None:
         while batches := await self._to_upsert.take(until=_fills_an_upsert):
-            merged = _merge(batches)
+            merged = merge_batches(batches)
             await asyncio.to_thread(self._store.upsert, self._version, merged)
             for whole in self._open.settle(merged.chunks):
                 await self._to_commit.put(whole)
@@ -217,11 +210,11 @@ class Indexing:
 
     def _sort_out(self, rows: RowBatch) -> list[OpenDocument]:
         """Compare rows with the ledger; return the documents that need work, cut into chunks."""
-        differences = self.corpus_pass.compare(_stretch(rows))
+        differences = self.corpus_pass.compare(stretch_of(rows))
         repeated = [
             difference.place for difference in differences if difference.change == "duplicate"
         ]
-        self._dead_letters.record(_duplicate_letter(rows, place) for place in repeated)
+        self._dead_letters.record(duplicate_letter(rows, place) for place in repeated)
         tally = self._tally
         num_unchanged = len(rows) - len(differences)
         tally.num_documents_read += len(rows) + len(rows.dead_letters)
@@ -263,8 +256,8 @@ class Indexing:
         superfluous = [id_ for document in documents for id_ in document.superfluous_chunk_ids()]
         if superfluous:
             self._store.delete_chunks(self._version, superfluous)
-        written = [_ledger_document(x) for x in documents if x.change != "refresh"]
-        refreshed = [_refreshed(x) for x in documents if x.change == "refresh"]
+        written = [x.committed() for x in documents if x.change != "refresh"]
+        refreshed = [x.refreshed() for x in documents if x.change == "refresh"]
         if written:
             self._ledger.commit(written, run=self._run)
         if refreshed:
@@ -277,91 +270,5 @@ class Indexing:
         tally.num_documents_done += len(documents)
 
 
-class _StoppedError(Exception):
-    """Nothing more is to be cut."""
-
-
-class _StoppableSplitter:
-    """Leaves a text unfinished when the run stops: a large one outlasts any grace period."""
-
-    def __init__(self, splitter: TextSplitter, stopping: threading.Event) -> None:
-        self._splitter = splitter
-        self._stopping = stopping
-
-    def split(self, text: str) -> Iterator[ChunkSpan]:
-        """Yield the spans of a text in order.
-
-        Raises:
-            _StoppedError: The run was stopped meanwhile; part of a document must not pass for all.
-        """
-        for span in self._splitter.split(text):
-            if self._stopping.is_set():
-                raise _StoppedError
-            yield span
-
-
-def _until_stopped(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    with suppress(_StoppedError):
-        yield from pieces
-
-
 def _fills_an_upsert(batches: list[EmbeddedBatch]) -> bool:
     return sum(len(batch.chunks) for batch in batches) >= _ROWS_PER_UPSERT
-
-
-def _merge(batches: Sequence[EmbeddedBatch]) -> EmbeddedBatch:
-    if len(batches) == 1:
-        return batches[0]
-    return EmbeddedBatch(
-        chunks=tuple(chunk for batch in batches for chunk in batch.chunks),
-        vectors=np.concatenate([batch.vectors for batch in batches]),
-    )
-
-
-def _stretch(rows: RowBatch) -> Stretch:
-    return Stretch(
-        doc_ids=rows.doc_ids,
-        doc_hashes=rows.doc_hashes,
-        carried_hashes=carried_hashes(rows.carried),
-    )
-
-
-def _ledger_document(open_document: OpenDocument) -> LedgerDocument:
-    document = open_document.document
-    return LedgerDocument(
-        doc_id=document.doc_id,
-        doc_hash=document.doc_hash,
-        carried_hash=carried_hash(document.carried),
-        num_chunks=open_document.num_chunks,
-        chunk_hashes=open_document.chunk_hashes,
-        dead_chunks=tuple(open_document.refused),
-    )
-
-
-def _refreshed(open_document: OpenDocument) -> Refreshed:
-    document = open_document.document
-    return Refreshed(
-        doc_id=document.doc_id,
-        carried_hash=carried_hash(document.carried),
-    )
-
-
-def _duplicate_letter(rows: RowBatch, place: int) -> DeadLetter:
-    return DeadLetter(
-        source=rows.source(place),
-        stage="read",
-        reason="duplicate_id",
-        detail="Another row of the corpus has the same document id; that one was indexed.",
-        doc_id=rows.doc_ids[place],
-    )
-
-
-def _refusal_letter(refused: RefusedChunk) -> DeadLetter:
-    return DeadLetter(
-        source=refused.chunk.document.source,
-        stage="embed",
-        reason=refused.reason,
-        detail=refused.detail,
-        doc_id=refused.chunk.document.doc_id,
-        chunk_index=refused.chunk.chunk_index,
-    )

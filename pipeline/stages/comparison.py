@@ -6,10 +6,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.seen_rows import SeenRows
 from embed_index.pipeline.ledger.stretches import Proposal, Stretch, Stretches
+from embed_index.schemas.ids import carried_hashes
 
 Change: TypeAlias = Literal["new", "changed", "refresh", "duplicate"]
 """What to do with a document: embed it, embed it over an older version, write its metadata again
@@ -122,3 +124,12 @@ def _differences(
             yield Difference(place, "changed", entry)
         elif entry.carried_hash != stretch.carried_hashes[place]:
             yield Difference(place, "refresh", entry)
+
+
+def stretch_of(rows: RowBatch) -> Stretch:
+    """Return what the ledger compares of some rows."""
+    return Stretch(
+        doc_ids=rows.doc_ids,
+        doc_hashes=rows.doc_hashes,
+        carried_hashes=carried_hashes(rows.carried),
+    )

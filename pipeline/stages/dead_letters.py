@@ -12,6 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError
@@ -129,6 +130,17 @@ def read_dead_letters(path: Path) -> Iterator[DeadLetter]:
             f"{path}: the dead letters cannot be read ({type(error).__name__}).",
             remedy="Name a file from the dead-letters folder of the state folder.",
         ) from error
+
+
+def duplicate_letter(rows: RowBatch, place: int) -> DeadLetter:
+    """Return the letter of a good row whose id another one bears."""
+    return DeadLetter(
+        source=rows.source(place),
+        stage="read",
+        reason="duplicate_id",
+        detail="Another row of the corpus has the same document id; that one was indexed.",
+        doc_id=rows.doc_ids[place],
+    )
 
 
 def allowed_dead_letters(limit: str, *, num_rows: int) -> int:

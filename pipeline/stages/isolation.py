@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
-from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
+from embed_index.schemas.records import Chunk, ChunkBatch, DeadLetter, EmbeddedBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,17 @@ class RefusedChunk:
     """A stable short code."""
     detail: str
     """In words, without the chunk's text."""
+
+    def letter(self) -> DeadLetter:
+        """Return it as a dead letter."""
+        return DeadLetter(
+            source=self.chunk.document.source,
+            stage="embed",
+            reason=self.reason,
+            detail=self.detail,
+            doc_id=self.chunk.document.doc_id,
+            chunk_index=self.chunk.chunk_index,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

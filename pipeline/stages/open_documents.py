@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.ledger.entries import LedgerDocument, LedgerEntry, Refreshed
 from embed_index.pipeline.model.splitter import Splitter
 from embed_index.pipeline.stages.comparison import Change
-from embed_index.schemas.ids import chunk_id, text_hash
+from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
 from embed_index.schemas.records import Chunk, Document
 
 
@@ -31,6 +31,23 @@ class OpenDocument:
         self.refused.extend(indexes)
         self.chunks = tuple(chunk for chunk in self.chunks if chunk.chunk_index not in indexes)
         self.num_unsettled = len(self.chunks)
+
+    def committed(self) -> LedgerDocument:
+        """Return what the ledger is told once all of it is settled."""
+        return LedgerDocument(
+            doc_id=self.document.doc_id,
+            doc_hash=self.document.doc_hash,
+            carried_hash=carried_hash(self.document.carried),
+            num_chunks=self.num_chunks,
+            chunk_hashes=self.chunk_hashes,
+            dead_chunks=tuple(self.refused),
+        )
+
+    def refreshed(self) -> Refreshed:
+        """Return what the ledger is told once its rows are written with other metadata."""
+        return Refreshed(
+            doc_id=self.document.doc_id, carried_hash=carried_hash(self.document.carried)
+        )
 
     def superfluous_chunk_ids(self) -> list[str]:
         """Return the ids that Milvus may hold for this document and must not."""

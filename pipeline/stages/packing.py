@@ -1,6 +1,10 @@
 """Group chunks into batches by tokens, not by count."""
 
-from embed_index.schemas.records import Chunk, ChunkBatch
+from collections.abc import Sequence
+
+import numpy as np
+
+from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
 
 
 class TokenPacker:
@@ -40,3 +44,13 @@ class TokenPacker:
         batch = ChunkBatch(chunks=tuple(self._chunks))
         self._chunks, self._num_tokens = [], 0
         return batch
+
+
+def merge_batches(batches: Sequence[EmbeddedBatch]) -> EmbeddedBatch:
+    """Return several batches as one, in order."""
+    if len(batches) == 1:
+        return batches[0]
+    return EmbeddedBatch(
+        chunks=tuple(chunk for batch in batches for chunk in batch.chunks),
+        vectors=np.concatenate([batch.vectors for batch in batches]),
+    )

@@ -1,0 +1,36 @@
+"""Cutting that ends where a run stops: a large document outlasts any grace period."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+from embed_index.pipeline.model.splitter import Splitter
+from embed_index.schemas.records import ChunkSpan
+
+Piece = TypeVar("Piece")
+
+
+class _StoppedError(Exception):
+    """Nothing more is to be cut."""
+
+
+class StoppableSplitter:
+    """Leaves a text unfinished when the run stops; part of it never passes for all."""
+
+    def __init__(self, splitter: Splitter, stopping: threading.Event) -> None:
+        self._splitter = splitter
+        self._stopping = stopping
+
+    def split(self, text: str) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order; within `until_stopped`, which a stop ends."""
+        for span in self._splitter.split(text):
+            if self._stopping.is_set():
+                raise _StoppedError
+            yield span
+
+
+def until_stopped(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield what is made of texts that a stoppable splitter cuts, until it is stopped."""
+    with suppress(_StoppedError):
+        yield from pieces
