@@ -89,7 +89,9 @@ def _with_ledger(metrics: RunMetrics, ledger: Ledger, *, started_at: datetime) -
         metrics = replace(
             metrics, counters=replace(last.counters, seconds=metrics.counters.seconds)
         )
-    documents = ledger.find_documents(last.version)
+    # One that failed early had not chosen a version; the one before it had.
+    version = next((run.version for run in ledger.runs.latest() if run.version), "")
+    documents = ledger.find_documents(version)
     if documents is None:
         return metrics
     counts = documents.counts()
@@ -97,5 +99,5 @@ def _with_ledger(metrics: RunMetrics, ledger: Ledger, *, started_at: datetime) -
         metrics,
         num_documents=counts.num_documents - counts.num_pending,
         num_chunks=counts.num_chunks,
-        num_open_dead_letters=ledger.dead_letters.count(last.version),
+        num_open_dead_letters=ledger.dead_letters.count(version),
     )

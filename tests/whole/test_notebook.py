@@ -26,7 +26,7 @@ ANSWERS = {
 _HIT = re.compile(r"^ +\d+  (-?\d\.\d{4})  (\w+) \(1/1\)  (.+)$", re.MULTILINE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def notebook(repository: Path) -> Any:
     return nbformat.read(repository / "sample_data" / "query_the_server.ipynb", as_version=4)
 
