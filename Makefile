@@ -11,7 +11,9 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 NO_DEPS := sglang==0.5.23 torchvision==0.28.0 triton==3.7.1 apache-tvm-ffi==0.1.11
 SAMPLE_MODEL := .cache/sample-model
 # By file, for the fixtures of its module; pytest-xdist 3.8 does not see the groups of pytest 9.2.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# One process is the default: two real servers at once on two cores make time-outs lie.
+WORKERS ?= 0
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-slow check format lock clean
