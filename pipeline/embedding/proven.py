@@ -76,6 +76,8 @@ class _ProvingBackend(httpcore.AnyIOBackend):
 
     async def _ask(self, stream: httpcore.AsyncNetworkStream) -> None:
         client, server = (stream.get_extra_info(end) for end in ("client_addr", "server_addr"))
+        if client is None or server is None:
+            raise httpcore.ReadError("the connection was closed as soon as it was made")
         nonce = draw_nonce()
         expected = prove(
             self._key.get_secret_value(), nonce=nonce, client=client[:2], server=server[:2]

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
+import httpcore
+import httpx
 import numpy as np
 import pytest
 from impostor import (
@@ -36,6 +38,7 @@ from embed_index.pipeline.embedding.backoff import Backoff
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
+from embed_index.pipeline.embedding.proven import ProvenTransport
 from embed_index.pipeline.secrecy.proof import draw_nonce
 from embed_index.pipeline.server.intrusion import takes_key
 from embed_index.pipeline.server.life import Patience, ServerLife
@@ -117,6 +120,26 @@ async def test_an_impostor_is_named_as_one() -> None:
 
 
 # --- the gate --------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_is_closed_at_once_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a stream knows no addresses any more."""
+
+    class Closed(httpcore.AsyncNetworkStream):
+        def get_extra_info(self, info: str) -> None:
+            assert info in ("client_addr", "server_addr")
+
+        async def aclose(self) -> None:
+            return
+
+    async def connect(*_: object, **__: object) -> Closed:
+        return Closed()
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    transport = ProvenTransport(key=SecretStr("ei-key"), limits=httpx.Limits())
+    async with httpx.AsyncClient(transport=transport) as http:
+        with pytest.raises(httpx.ConnectError, match="closed before the proof"):
+            await http.get("http://127.0.0.1:1/")
 
 
 async def test_a_server_with_the_key_is_used() -> None:
