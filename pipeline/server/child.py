@@ -13,6 +13,7 @@ Standard output: the log file.
 import contextlib
 import ctypes
 import importlib
+import multiprocessing
 import os
 import select
 import signal
@@ -47,6 +48,7 @@ def main() -> None:
         os.close(ended_read)
         _enter_server(guard, log=log_write)
         # `ended_write` stays open in this process alone: its closing tells the guard of our end.
+        _close_in_forks(ended_write)
         run_sglang(sys.argv[1:], key=key.decode("ascii"))
         return
     os.close(log_write)
@@ -74,10 +76,28 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     if hasattr(server_args, "resolve_once"):
         server_args.resolve_once()
     app.add_middleware(KeyGate, key=key)
+    if getattr(server_args, "device", None) == "cpu":
+        keep_store_on_loopback()
+        fork_workers()
     try:
         launch_server(server_args)
     finally:
         kill_process_tree(os.getpid(), include_parent=False)
+
+
+def fork_workers() -> None:
+    """Have SGLang fork its own processes, although it asks for ones that begin anew.
+
+    Those would import all that this process has imported, which is most of a start on a CPU: on two
+    cores it takes 16 s instead of 30, and the processes share their memory. With CUDA it stays as
+    SGLang wants it, because CUDA does not outlive a fork.
+    """
+    multiprocessing.set_start_method("fork", force=True)
+
+    def stay(*_: object, **__: object) -> None:
+        return
+
+    vars(multiprocessing)["set_start_method"] = stay
 
 
 def keep_store_on_loopback() -> None:
@@ -134,6 +154,18 @@ def _enter_server(guard: int, *, log: int) -> None:
     os.dup2(log, sys.stderr.fileno())
     os.close(nothing)
     os.close(log)
+
+
+def _close_in_forks(descriptor: int) -> None:
+    """Close a descriptor in what this process forks; programs that it starts never have it."""
+    left = [descriptor]
+
+    def close() -> None:
+        # In a fork of a fork nothing is left.
+        while left:
+            os.close(left.pop())
+
+    os.register_at_fork(after_in_child=close)
 
 
 def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedactor) -> NoReturn:
