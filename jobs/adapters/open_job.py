@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from embed_index.jobs.adapters.inputs import JobInputs
+from embed_index.jobs.adapters.ledgers import claim_collection
 from embed_index.pipeline.audit.ledger_rebuild import open_documents
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -37,6 +38,7 @@ def open_job(
     inputs: JobInputs, *, ledger: Ledger, store: MilvusStore, target: TargetVersion
 ) -> OpenJob:
     """Open the target's documents, rebuilt from Milvus where the ledger was lost."""
+    claim_collection(inputs.settings, store=store)
     documents = open_documents(
         ledger, target, reader=store.reader, folder=inputs.settings.state_dir
     )

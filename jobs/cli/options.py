@@ -102,7 +102,7 @@ def version_options(command: Decorated) -> Decorated:
 
 def ledger_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection's ledger is found."""
-    return _add(command, ("state_dir",))
+    return _add(command, ("milvus_uri", "milvus_db", "state_dir"))
 
 
 def collection_argument(command: Decorated) -> Decorated:

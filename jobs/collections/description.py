@@ -1,7 +1,7 @@
 """What a collection is and holds, for `describe`."""
 
 from embed_index.jobs.adapters.live_version import live_version
-from embed_index.jobs.adapters.places import ledger_path, open_job_store
+from embed_index.jobs.adapters.places import existing_ledger, open_job_store
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.settings import JobSettings
@@ -34,8 +34,8 @@ def describe_collection(settings: JobSettings, *, collection: str) -> Collection
 def _count_documents(
     settings: JobSettings, *, collection: str, version: str, collection_id: str
 ) -> int | None:
-    path = ledger_path(settings, collection)
-    if not path.exists():
+    path = existing_ledger(settings, collection)
+    if path is None:
         return None
     with Ledger(path) as ledger:
         if ledger.versions().get(version) != collection_id:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
-from embed_index.pipeline.disk.lock import RunLock
+from embed_index.jobs.adapters.ledgers import claim_collection, locked_collection
+from embed_index.jobs.adapters.places import ledger_path, open_job_store
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.versions.changes import (
@@ -46,6 +46,8 @@ def _locked(settings: JobSettings) -> Iterator[tuple[MilvusStore, Ledger | None]
     """Yield Milvus and the ledger, None where there is none, with no run at work."""
     path = ledger_path(settings, settings.collection)
     with ExitStack() as stack:
-        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        stack.enter_context(locked_collection(settings))
         ledger = stack.enter_context(Ledger(path)) if path.exists() else None
-        yield stack.enter_context(open_job_store(settings)), ledger
+        store = stack.enter_context(open_job_store(settings))
+        claim_collection(settings, store=store)
+        yield store, ledger

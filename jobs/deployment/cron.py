@@ -19,7 +19,7 @@ def cron_table(deployment: Deployment, *, at: str, mail_to: str) -> str:
     command += ["--quiet", "--log-format", "text"]
     metrics_file = settings.metrics_file
     if metrics_file is None:
-        metrics_file = settings.state_dir / f"{settings.collection}.prom"
+        metrics_file = settings.state_dir / f"{deployment.run_unit}.prom"
         command += ["--metrics-file", str(metrics_file)]
     history = [*deployment.program, "history", settings.collection]
     history += ["--job", str(deployment.job_file)]

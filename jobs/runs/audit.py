@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
+from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import settled_target
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
-from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.adapters.places import ledger_path, open_job_store
 from embed_index.jobs.adapters.servers import choose_service, request_for
 from embed_index.jobs.cli.progress import PlainReporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
@@ -22,7 +23,6 @@ from embed_index.pipeline.audit.mending import (
     delete_superfluous,
 )
 from embed_index.pipeline.audit.notes import AuditNotes
-from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
@@ -44,7 +44,7 @@ def verify_collection(settings: JobSettings, *, repair: bool, num_samples: int) 
     """
     with ExitStack() as stack:
         inputs = check_inputs(settings)
-        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        stack.enter_context(locked_collection(settings))
         path = ledger_path(settings, settings.collection)
         ledger = stack.enter_context(Ledger(path)) if repair or path.exists() else None
         store = stack.enter_context(open_job_store(settings))

@@ -1,16 +1,14 @@
 """What the ledger knows of a collection's runs, for `status` and `history`; nothing is created."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from embed_index.jobs.adapters.places import ledger_path, lock_path
+from embed_index.jobs.adapters.places import find_ledger
 from embed_index.pipeline.disk.lock import LockHolder, find_holder
 from embed_index.pipeline.ledger.entries import LedgerCounts
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import RunRecord
-from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
 
@@ -63,9 +61,10 @@ def read_status(settings: JobSettings) -> CollectionStatus:
     Raises:
         ConfigurationError: There is no ledger of it here, or it is unusable.
     """
-    with _ledger(settings) as ledger:
+    path = find_ledger(settings, settings.collection)
+    with Ledger(path) as ledger:
         # Asked before the runs are read: one that ends in between is then seen as ended.
-        holder = find_holder(lock_path(settings, settings.collection))
+        holder = _holder(path)
         last, success = ledger.runs.last(), ledger.runs.last_success()
         once_live = ledger.once_live()
         return CollectionStatus(
@@ -97,22 +96,15 @@ def read_history(settings: JobSettings, *, limit: int | None) -> list[PastRun]:
     Raises:
         ConfigurationError: There is no ledger of the collection here, or it is unusable.
     """
-    with _ledger(settings) as ledger:
-        holder = find_holder(lock_path(settings, settings.collection))
+    path = find_ledger(settings, settings.collection)
+    with Ledger(path) as ledger:
+        holder = _holder(path)
         records = ledger.runs.latest(max_runs=-1 if limit is None else limit)
         return [_past(record, holder) for record in records]
 
 
-@contextmanager
-def _ledger(settings: JobSettings) -> Iterator[Ledger]:
-    path = ledger_path(settings, settings.collection)
-    if not path.exists():
-        raise ConfigurationError(
-            f"no run of {settings.collection!r} has left a ledger in {settings.state_dir}",
-            remedy="Check the name and --state-dir, or give the job file with --job.",
-        )
-    with Ledger(path) as ledger:
-        yield ledger
+def _holder(ledger: Path) -> LockHolder | None:
+    return find_holder(ledger.with_suffix(".lock"))
 
 
 def _past(record: RunRecord, holder: LockHolder | None) -> PastRun:

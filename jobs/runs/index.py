@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
+from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import adopt_types
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
-from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.adapters.places import ledger_path, open_job_store
 from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.disk.heap import bound_heap
-from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
@@ -34,7 +34,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
     began = time.monotonic()
     bound_heap()
     with ExitStack() as stack:
-        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
+        stack.enter_context(locked_collection(settings))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from embed_index.jobs.adapters.places import ledger_path
+from embed_index.jobs.adapters.places import existing_ledger, milvus_place
 from embed_index.jobs.cli.failures import exit_code, first_cause
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.report.metrics import (
@@ -59,6 +59,7 @@ def _gather(
 ) -> RunMetrics:
     unrecorded = RunMetrics(
         collection=settings.collection,
+        milvus=milvus_place(settings),
         finished_at=datetime.now(UTC),
         last_success_at=None,
         exit_code=code,
@@ -67,8 +68,8 @@ def _gather(
         num_chunks=0,
         num_open_dead_letters=0,
     )
-    path = ledger_path(settings, settings.collection)
-    if not path.exists():
+    path = existing_ledger(settings, settings.collection)
+    if path is None:
         return unrecorded
     try:
         with Ledger(path) as ledger:

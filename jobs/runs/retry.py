@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
+from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import settled_target
 from embed_index.jobs.adapters.open_job import open_job
-from embed_index.jobs.adapters.places import ledger_path, lock_path, open_job_store
+from embed_index.jobs.adapters.places import find_ledger, ledger_path, open_job_store
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.recorded import RecordedRun
-from embed_index.pipeline.disk.lock import RunLock
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.lettered_documents import LetteredDocuments, begin_again
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
-from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
 
@@ -43,14 +42,10 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
     """
     with ExitStack() as stack:
         inputs = check_inputs(settings)
-        path = ledger_path(settings, settings.collection)
-        if not path.exists():
-            raise ConfigurationError(
-                f"no run of {settings.collection!r} has left a ledger in {settings.state_dir}",
-                remedy="Check the name and --state-dir, or give the job file with --job.",
-            )
-        stack.enter_context(RunLock(lock_path(settings, settings.collection)))
-        ledger = stack.enter_context(Ledger(path))
+        # Before the lock is taken, so that nothing is created where there is nothing to do.
+        find_ledger(settings, settings.collection)
+        stack.enter_context(locked_collection(settings))
+        ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         store = stack.enter_context(open_job_store(settings))
         target = settled_target(inputs, store=store)
         before = tuple(ledger.dead_letters.open(target.name))

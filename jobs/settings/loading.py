@@ -233,9 +233,15 @@ def _validated(sources: Mapping[str, Sourced]) -> JobSettings:
         if sourced.value != _FIELDS[name].default or sourced.origin != "default"
     }
     try:
-        return JobSettings.model_validate(given)
+        settings = JobSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+    else:
+        # A default path that was made absolute is still nobody's choice.
+        settings.model_fields_set.difference_update(
+            name for name, sourced in sources.items() if sourced.origin == "default"
+        )
+        return settings
     raise _explained(first, sources)
 
 

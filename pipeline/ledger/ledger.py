@@ -8,10 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.ledger.runs import RunHistory
+from embed_index.schemas.errors import UnavailableError
 
 
 class Ledger:
@@ -105,3 +107,33 @@ class Ledger:
             # Documents and stretches go with their version by foreign key.
             connection.execute("DELETE FROM versions WHERE name = ?", (version,))
             connection.execute("DELETE FROM dead_letters WHERE version = ?", (version,))
+
+
+def move_ledger(path: Path, *, to: Path) -> None:
+    """Give a ledger another name in its folder; nobody else writes to it.
+
+    Raises:
+        ConfigurationError: It is damaged, newer than this code, or may not be written.
+        UnavailableError: The disk is full or fails, or it is being read.
+    """
+    file = LedgerFile(path)
+    try:
+        # What stays in the log would be lost without it, or found by another file of the old name.
+        ((is_busy, _, _),) = file.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        file.close()
+    if is_busy:
+        raise UnavailableError(
+            f"{path}: the ledger is to get the name {to.name}, and another process reads it.",
+            remedy="Run again once that one has ended.",
+        )
+    try:
+        path.rename(to)
+        for companion in ("-wal", "-shm"):
+            path.with_name(path.name + companion).unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_disk(
+            error,
+            subject=f"{path}: the ledger cannot be renamed to {to.name}",
+            remedy="Check owner and permissions of the state folder (--state-dir).",
+        ) from error

@@ -19,6 +19,8 @@ class RunMetrics:
     """What monitoring wants to know once a run is over, however it ended."""
 
     collection: str
+    milvus: str
+    """Where it is; collections of one name in two Milvus have values of their own."""
     finished_at: datetime
     last_success_at: datetime | None
     """None for never, as far as is known."""
@@ -40,7 +42,7 @@ class _Metric:
 
 def render_metrics(metrics: RunMetrics) -> str:
     """Return the exposition, every metric with its help and type."""
-    label = f'collection="{_escaped(metrics.collection)}"'
+    label = f'collection="{_escaped(metrics.collection)}",milvus="{_escaped(metrics.milvus)}"'
     return "".join(_render(metric, label) for metric in _metrics(metrics))
 
 

@@ -73,7 +73,7 @@ def raw_row(row: StoredChunk) -> dict[str, Any]:
 
 @contextmanager
 def opened(job: JobFolder) -> Iterator[Parts]:
-    with job.open_store() as store, Ledger(job.state / f"{job.collection}.ledger") as ledger:
+    with job.open_store() as store, Ledger(job.ledger) as ledger:
         yield Parts(job=job, store=store, ledger=ledger)
 
 

@@ -13,9 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 from hash_embedding_server import HashEmbeddingServer
 
+from embed_index.jobs.adapters.places import ledger_path, lock_path
 from embed_index.jobs.main import cli
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.ids import text_hash
+from embed_index.schemas.settings import JobSettings
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,19 @@ class JobFolder:
     @property
     def state(self) -> Path:
         return self.folder / "state"
+
+    @property
+    def ledger(self) -> Path:
+        return ledger_path(self.settings, self.collection)
+
+    @property
+    def lock(self) -> Path:
+        return lock_path(self.settings, self.collection)
+
+    @property
+    def settings(self) -> JobSettings:
+        """What says where state and Milvus are."""
+        return JobSettings(state_dir=self.state, milvus_uri=self.uri, collection=self.collection)
 
     @property
     def environment(self) -> dict[str, str]:

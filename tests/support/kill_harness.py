@@ -19,8 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.jobs.adapters.places import lock_path
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.schemas.settings import JobSettings
 
 NUM_STATES = 6
 MAX_VECTOR_DIFFERENCE = 1e-5
@@ -130,7 +132,8 @@ class KillHarness:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        lock = self.folder / "state" / f"{self.collection}.lock"
+        where = JobSettings(state_dir=self.folder / "state", milvus_uri=self.uri)
+        lock = lock_path(where, self.collection)
         while process.poll() is None and not (lock.exists() and lock.stat().st_size):
             time.sleep(0.002)
         try:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from job_fixtures import JobFolder, hashes_of
 
+from embed_index.jobs.adapters.places import dead_letter_folder
+
 # A database that failed is left as it is, its log still open.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -69,7 +71,7 @@ def test_dead_letters_that_cannot_be_written_end_a_run_resumably(
     lite_job: JobFolder, mount: Mount
 ) -> None:
     lite_job.write({**DOCUMENTS, "bad": None})
-    folder = lite_job.state / "dead-letters" / lite_job.collection
+    folder = dead_letter_folder(lite_job.settings, lite_job.collection)
     mount(folder, kib=4)
     (folder / "filler").write_bytes(bytes(4096))
 

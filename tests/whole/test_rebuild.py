@@ -187,7 +187,7 @@ def test_a_version_whose_chunks_do_not_find_themselves_is_found_out(
 ) -> None:
     job.write(CORPUS)
     job.run()
-    with job.open_store() as store, Ledger(job.state / f"{job.collection}.ledger") as ledger:
+    with job.open_store() as store, Ledger(job.ledger) as ledger:
         version = f"{job.collection}_v1"
         documents = ledger.find_documents(version)
         assert documents is not None

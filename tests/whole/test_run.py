@@ -162,7 +162,7 @@ def test_a_lost_ledger_is_rebuilt_and_nothing_is_embedded_again(
 ) -> None:
     write(tmp_path / "corpus" / "a.parquet", {"a": "Printers jam. " * 50, "b": "Pumps leak."})
     embed_index(*job(tmp_path, sample_model))
-    for file in (tmp_path / ".embed-index").glob("docs.ledger*"):
+    for file in (tmp_path / ".embed-index").glob("docs@*.ledger*"):
         file.unlink()
 
     done = summary(embed_index(*job(tmp_path, sample_model), "--log-format", "json"))

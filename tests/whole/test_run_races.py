@@ -76,14 +76,14 @@ def test_of_two_runs_started_at_once_one_works_and_the_other_says_so(
         )
         about = f"error: {racing.collection}: Another run works on this collection"
         assert re.fullmatch(f"{about}: {held}", error)
-        assert str(racing.state / f"{racing.collection}.lock") in remedy
+        assert str(racing.lock) in remedy
         assert racing.doc_hashes("v1") == hashes_of(corpus)
         assert [run["outcome"] for run in racing.history()] == ["done"] * race
 
 
 def test_a_run_that_was_killed_blocks_nobody(racing: JobFolder) -> None:
     racing.write(CORPUS)
-    lock = racing.state / f"{racing.collection}.lock"
+    lock = racing.lock
     with racing.server.silent(), started(racing) as killed:
         deadline = time.monotonic() + WAIT_SECONDS
         while find_holder(lock) is None:

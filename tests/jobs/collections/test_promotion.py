@@ -36,7 +36,7 @@ def rebuilt_lite(lite_job: JobFolder) -> JobFolder:
 
 
 def ledger_of(job: JobFolder) -> Ledger:
-    return Ledger(job.state / f"{job.collection}.ledger")
+    return Ledger(job.ledger)
 
 
 def test_rollback_goes_back_step_by_step_and_promote_forward_again(rebuilt: JobFolder) -> None:
@@ -186,7 +186,7 @@ def test_a_version_that_does_not_exist_is_not_promoted(
 
 @pytest.mark.parametrize("command", [("promote",), ("rollback",), ("gc", "--keep", "0")])
 def test_no_version_is_touched_beside_a_run(rebuilt_lite: JobFolder, command: list[str]) -> None:
-    with RunLock(rebuilt_lite.state / f"{rebuilt_lite.collection}.lock"):
+    with RunLock(rebuilt_lite.lock):
         done = rebuilt_lite.on_collection(*command, expect=5)
 
     assert f"process {os.getpid()}" in done.stderr

@@ -227,7 +227,7 @@ def test_cron_table_runs_silently_by_what_it_holds_and_mails_the_reason_of_a_fai
     assert variables["MAILTO"] == "ops@example.org"
     assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
     assert lite_job.history()[1]["num_new"] == 2
-    assert (lite_job.state / f"{lite_job.collection}.prom").is_file()
+    assert (lite_job.state / "embed-index-run-100-.prom").is_file()
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith(f"error: {lite_job.collection}: input: ")
     assert "a.parquet is not a readable Parquet file" in bad.stderr.splitlines()[0]

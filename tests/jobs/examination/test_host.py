@@ -18,6 +18,7 @@ from hash_embedding_server import WIDTH, HashEmbeddingServer
 from milvus_server import MilvusServer
 from safetensors.numpy import save_file
 
+from embed_index.jobs.adapters.places import lock_path
 from embed_index.jobs.examination.check import made
 from embed_index.jobs.main import cli
 from embed_index.pipeline.disk.lock import RunLock
@@ -27,6 +28,7 @@ from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.server.gpus import Gpu
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
+from embed_index.schemas.settings import JobSettings
 
 SECRET = "sk-doctor-must-not-show-this"
 
@@ -334,7 +336,9 @@ def test_version_of_a_milvus_server_is_told(host: Path, milvus_server: MilvusSer
 
 
 def test_run_at_work_is_a_warning(host: Path) -> None:
-    with RunLock(host / ".embed-index" / "articles.lock"):
+    state = host / ".embed-index"
+    settings = JobSettings(state_dir=state, milvus_uri=str(state / "milvus.db"))
+    with RunLock(lock_path(settings, "articles")):
         lock = doctor(expect=0)["lock"]
 
     assert lock["outcome"] == "warning"

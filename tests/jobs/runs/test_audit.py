@@ -379,7 +379,7 @@ def raise_interrupt(_: IndexingPass, **_settle: object) -> None:
 
 
 def test_an_audit_does_not_work_beside_a_run(lite_indexed: JobFolder) -> None:
-    with RunLock(lite_indexed.state / f"{lite_indexed.collection}.lock"):
+    with RunLock(lite_indexed.lock):
         done = call_verify(lite_indexed, "--sample", "0", expect=5)
 
     assert "Another run works on this collection" in done.stderr

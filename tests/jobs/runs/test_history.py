@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.disk.lock import RunLock
-state, collection = Path(sys.argv[1]), sys.argv[2]
-with RunLock(state / f"{collection}.lock"), Ledger(state / f"{collection}.ledger") as ledger:
+lock, ledger, collection = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+with RunLock(lock), Ledger(ledger) as ledger:
     run = ledger.runs.start(f"{collection}_v1")
     print("running", flush=True)
     sys.stdin.read()
@@ -36,7 +36,7 @@ class RunInAnotherProcess:
 
     def __init__(self, job: JobFolder) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUNS_UNTIL_TOLD, str(job.state), job.collection],
+            [sys.executable, "-c", RUNS_UNTIL_TOLD, str(job.lock), str(job.ledger), job.collection],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -176,11 +176,11 @@ def test_a_run_that_died_stays_so_after_the_next_one(lite_job: JobFolder) -> Non
 def test_a_lock_that_another_command_holds_does_not_revive_a_dead_run(
     lite_job: JobFolder,
 ) -> None:
-    with Ledger(lite_job.state / f"{lite_job.collection}.ledger") as ledger:
+    with Ledger(lite_job.ledger) as ledger:
         ledger.runs.start(f"{lite_job.collection}_v1", origin=RunOrigin.current())
 
     # The process has the dead one's id, as in a container that is started every night.
-    with RunLock(lite_job.state / f"{lite_job.collection}.lock"):
+    with RunLock(lite_job.lock):
         read = status(lite_job)
 
     assert read["running"] is not None

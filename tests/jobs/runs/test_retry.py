@@ -28,7 +28,7 @@ def retry(job: JobFolder, *more: str, expect: int = 0) -> dict[str, Any]:
 
 
 def attempts(job: JobFolder) -> dict[str | None, int]:
-    with Ledger(job.state / f"{job.collection}.ledger") as ledger:
+    with Ledger(job.ledger) as ledger:
         letters = [known.letter for known in ledger.dead_letters.open(f"{job.collection}_v1")]
         return {letter.doc_id: letter.attempts for letter in letters}
 

@@ -16,6 +16,7 @@ from embed_index.schemas.summary import RunCounters
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * 9 for n in range(4)}
 METRICS = RunMetrics(
     collection="docs",
+    milvus="milvus:19530/default",
     finished_at=datetime(2026, 1, 2, tzinfo=UTC),
     last_success_at=None,
     exit_code=4,
@@ -104,7 +105,7 @@ def test_a_failed_run_leaves_its_exit_code_and_the_last_success(
     lite_job.write({"new": "New."}, file="b.parquet")
     lite_job.run("--metrics-file", str(path), "--server-url", "http://127.0.0.1:1", expect=4)
     away = read(path)
-    with RunLock(lite_job.state / f"{lite_job.collection}.lock"):
+    with RunLock(lite_job.lock):
         lite_job.run("--metrics-file", str(path), expect=5)
     locked = read(path)
     lite_job.run("--metrics-file", str(path), "--id-column", "nothing", expect=2)
