@@ -2,13 +2,9 @@
 
 from dataclasses import dataclass
 
+from embed_index.jobs.adapters.places import tokenizer_folder
 from embed_index.pipeline.corpus.parquet import ParquetSource
-from embed_index.pipeline.model.files import (
-    ModelFiles,
-    check_dimension,
-    find_model,
-    tokenizer_fingerprint,
-)
+from embed_index.pipeline.model.files import ModelFiles, check_dimension, find_model
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.contract import CollectionContract
@@ -33,7 +29,7 @@ class JobInputs:
             collection_id="",
             model=self.model.name,
             model_revision=self.model.revision,
-            tokenizer_fingerprint=tokenizer_fingerprint(self.model),
+            tokenizer_fingerprint=self.tokenizer.fingerprint,
             dimension=self.dimension,
             dtype=settings.dtype,
             document_prompt=instruction_prompt(settings.document_instruction),
@@ -53,7 +49,7 @@ def check_inputs(settings: JobSettings) -> JobInputs:
     """
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
-    tokenizer = ModelTokenizer.load(model)
+    tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings))
     splitter = TextSplitter(
         tokenizer,
         max_tokens=settings.max_tokens,

@@ -109,6 +109,11 @@ def find_ledger(settings: JobSettings, collection: str) -> Path:
     )
 
 
+def tokenizer_folder(settings: JobSettings) -> Path:
+    """Return where it is kept what was derived from tokenizers."""
+    return settings.state_dir / "tokenizers"
+
+
 def open_job_store(settings: JobSettings) -> MilvusStore:
     """Connect to the Milvus that settings name."""
     token = settings.milvus_token

@@ -3,11 +3,11 @@
 import asyncio
 
 from embed_index.jobs.adapters.live_version import live_version
-from embed_index.jobs.adapters.places import open_job_store
+from embed_index.jobs.adapters.places import open_job_store, tokenizer_folder
 from embed_index.jobs.adapters.servers import choose_service, request_for
 from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.milvus.stored import SearchHit
-from embed_index.pipeline.model.files import ModelFiles, find_model, tokenizer_fingerprint
+from embed_index.pipeline.model.files import ModelFiles, find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, ContractError
@@ -31,8 +31,7 @@ def search_collection(
     with open_job_store(settings) as store:
         version = live_version(store, collection)
         contract = store.versions.contract(version)
-        model = _find_model(settings, contract=contract)
-        tokenizer = ModelTokenizer.load(model)
+        model, tokenizer = _find_model(settings, contract=contract)
         query = tokenizer.encode_for_model(contract.query_prompt + text)
         if query.size > MAX_CONTEXT_TOKENS:
             raise ConfigurationError(
@@ -63,7 +62,9 @@ def _check_query(text: str) -> None:
         )
 
 
-def _find_model(settings: JobSettings, *, contract: CollectionContract) -> ModelFiles:
+def _find_model(
+    settings: JobSettings, *, contract: CollectionContract
+) -> tuple[ModelFiles, ModelTokenizer]:
     """Return the collection's model; a folder must be named, a hub id the contract knows."""
     named = "model" in settings.model_fields_set
     model = find_model(
@@ -71,16 +72,15 @@ def _find_model(settings: JobSettings, *, contract: CollectionContract) -> Model
         source=settings.model_source,
         revision=settings.revision if named else contract.model_revision,
     )
-    if (
-        model.revision != contract.model_revision
-        or tokenizer_fingerprint(model) != contract.tokenizer_fingerprint
-    ):
-        raise ContractError(
-            f"{model.location} at {model.revision} is not the collection's model, which is"
-            f" {contract.model} at {contract.model_revision}",
-            remedy="Give the collection's own model with --model and --revision.",
-        )
-    return model
+    if model.revision == contract.model_revision:
+        tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings))
+        if tokenizer.fingerprint == contract.tokenizer_fingerprint:
+            return model, tokenizer
+    raise ContractError(
+        f"{model.location} at {model.revision} is not the collection's model, which is"
+        f" {contract.model} at {contract.model_revision}",
+        remedy="Give the collection's own model with --model and --revision.",
+    )
 
 
 async def _embed_query(

@@ -4,6 +4,7 @@ Fine-tuning tools leave their own wishes in the file, such as `truncation` at th
 trained with. Hugging Face tokenizers obeys them without a word, and fastokens some of them.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -39,6 +40,17 @@ def without_wishes(definition: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict) and model.get("dropout") is not None:
         plain["model"] = model | {"dropout": None}
     return plain
+
+
+def plain_text(text: str, *, name: str) -> str:
+    """Return a definition without its wishes, for an engine to read."""
+    return json.dumps(without_wishes(parse_definition(text, name=name)))
+
+
+def definition_fingerprint(definition: dict[str, Any]) -> str:
+    """Return the hash of a definition as it is used, independent of JSON layout."""
+    canonical = json.dumps(definition, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 def check_definition(definition: dict[str, Any], *, name: str) -> None:

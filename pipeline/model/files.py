@@ -5,7 +5,6 @@ itself, at the same commit. A ModelScope model is downloaded whole.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embed_index.pipeline.model.definition import without_wishes
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
 ModelSource: TypeAlias = Literal["huggingface", "modelscope"]
@@ -213,10 +211,3 @@ def _fetch_from_modelscope(model: str, revision: str | None) -> Path:
             f"model: fetching {model} from ModelScope failed ({type(error).__name__})",
             remedy="Check the id, the revision and the network, or give a folder as --model.",
         ) from error
-
-
-def tokenizer_fingerprint(model: ModelFiles) -> str:
-    """Return the hash of the tokenizer's definition as it is used, independent of JSON layout."""
-    definition = without_wishes(json.loads(model.tokenizer_file.read_bytes()))
-    canonical = json.dumps(definition, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()

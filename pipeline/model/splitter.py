@@ -12,11 +12,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 
-from embed_index.pipeline.model.normal_forms import normalised
+from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan, TokenIds
 
@@ -86,8 +86,12 @@ class TextSplitter:
         self._prompt_bytes = len(normalised(prompt, "NFC").encode("utf-8"))
         self._max_ids = max_tokens - 1
         self._overlap_tokens = overlap_tokens
-        num_prompt_tokens = tokenizer.encode(prompt).size if prompt else 0
+        # A token stands for a byte at least. Where that leaves room, a vocabulary need not be read.
+        num_prompt_tokens = _max_bytes(prompt)
         room = self._max_ids - num_prompt_tokens
+        if prompt and (room < MIN_TEXT_TOKENS or overlap_tokens > room // 2):
+            num_prompt_tokens = tokenizer.encode(prompt).size
+            room = self._max_ids - num_prompt_tokens
         if room < MIN_TEXT_TOKENS:
             least = num_prompt_tokens + 1 + MIN_TEXT_TOKENS
             raise ConfigurationError(
@@ -193,6 +197,11 @@ class TextSplitter:
             if match and match.end() < span.char_end:
                 return match.end()
         return _whole_character(text, earliest, span.char_end, span.char_end)
+
+
+def _max_bytes(text: str) -> int:
+    """Return the bytes of a text in the Unicode form in which it has the most."""
+    return max(len(normalised(text, form).encode("utf-8")) for form in get_args(UnicodeForm))
 
 
 def best_cut(text: str, start: int, limit: int) -> int:

@@ -1,8 +1,8 @@
 """The model's own tokenizer and its prompt format: text in, token ids out.
 
 Two engines read the same `tokenizer.json`. Hugging Face `tokenizers` is the reference; `fastokens`
-gives the same ids some fifty times faster. Before its first use, both are run over probe texts, and
-where they differ, or where fastokens does not know the format, the reference does the work.
+gives the same ids some fifty times faster. Both were run over probe texts, and where they differ,
+or where fastokens does not know the format, the reference does the work.
 
 Ids are proven to stand for the whole text, each time: their bytes add up to those of the text as
 the tokenizer normalises it. A token less would be text that nobody finds.
@@ -11,48 +11,44 @@ The prompt is the Qwen3-Embedding model card's: `Instruct: {task}` newline `Quer
 space after `Query:`. Documents carry no instruction unless one is asked for.
 """
 
-import json
-from functools import cached_property
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 import numpy as np
-from fastokens import Tokenizer as FastTokenizer
-from tokenizers import Tokenizer as ReferenceTokenizer
 
-from embed_index.pipeline.model.definition import (
-    check_definition,
-    normal_forms,
-    parse_definition,
-    without_wishes,
-)
+from embed_index.pipeline.model.definition import plain_text
+from embed_index.pipeline.model.engines import Engines
+from embed_index.pipeline.model.facts import TokenizerFacts, derive_facts
+from embed_index.pipeline.model.facts_cache import FactsCache
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.model.normal_forms import normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
 
-_END_OF_TEXT = "<|endoftext|>"
-
-_PROBES = (
-    "",
-    "A plain sentence, with numbers 12345 and it's contractions.",
-    "  leading,\ttabs\r\nline ends\n\n\n   and trailing   ",
-    "汉语文本，混合 English 与数字 2024。",
-    "ありがとう、カタカナ・ひらがな。 안녕하세요",
-    "السلام عليكم ورحمة الله",
-    "Cafe\u0301 nai\u0308ve \u212b \ufb01 \u1e9b\u0323",
-    "👩‍👩‍👧‍👦 👍🏽 🇨🇭 \u200d\ufe0f",
-    "def f(x):\n    return x**2  # ok\n<|endoftext|> <|im_start|>user",
-    "\x00\x01\x7f\u2028\u3000\U00010348",
-)
-
 
 class ModelTokenizer:
     """Turns text into the token ids that the model sees.
 
-    An instance may be used from several threads.
+    An instance may be used from several threads. It is small until it has to encode.
     """
 
-    def __init__(self, definition: str, *, name: str = "the tokenizer") -> None:
+    def __init__(self, facts: TokenizerFacts, engines: Engines, *, name: str) -> None:
+        """Build a tokenizer; see `load` and `of`.
+
+        Args:
+            facts: What was derived from its definition.
+            engines: Of the same definition.
+            name: How errors call it.
+        """
+        self._facts = facts
+        self._engines = engines
+        self._name = name
+        self.end_token_id = facts.end_token_id
+
+    @classmethod
+    def of(cls, definition: str, *, name: str = "the tokenizer") -> Self:
         """Build a tokenizer that does what its definition says of text and ids, and no more.
 
         Args:
@@ -63,32 +59,22 @@ class ModelTokenizer:
             ConfigurationError: Its ids do not stand for the bytes of a text, it lacks the end
                 token, or it cannot be read.
         """
-        content = parse_definition(definition, name=name)
-        check_definition(content, name=name)
-        self._name = name
-        self._forms = normal_forms(content)
-        plain = without_wishes(content)
-        self._definition = definition if plain == content else json.dumps(plain)
-        self._reference = _read_reference(self._definition, name)
-        end = self._reference.token_to_id(_END_OF_TEXT)
-        if end is None:
-            raise ConfigurationError(
-                f"model: the tokenizer has no token {_END_OF_TEXT}, on which the model pools",
-                remedy="Use the tokenizer that belongs to the Qwen3-Embedding model.",
-            )
-        self.end_token_id: int = end
-        self._token_bytes = _token_byte_lengths(self._reference)
+        facts, engines = derive_facts(definition, name=name)
+        return cls(facts, engines, name=name)
 
     @classmethod
-    def load(cls, model: ModelFiles) -> Self:
+    def load(cls, model: ModelFiles, *, cache: Path | None = None) -> Self:
         """Read the tokenizer of a model.
+
+        Args:
+            model: Where its `tokenizer.json` is.
+            cache: Folder for what was derived from it, so that this is done once; None for none.
 
         Raises:
             ConfigurationError: `tokenizer.json` is none that the pipeline can use, or is not the
                 model's.
         """
-        file = model.tokenizer_file
-        tokenizer = cls(file.read_text(encoding="utf-8"), name=str(file))
+        tokenizer = cls._load(model.tokenizer_file, cache=cache)
         if tokenizer.max_token_id >= model.vocab_size:
             raise ConfigurationError(
                 f"model: the tokenizer of {model.name} has more tokens than the model",
@@ -96,20 +82,42 @@ class ModelTokenizer:
             )
         return tokenizer
 
+    @classmethod
+    def _load(cls, file: Path, *, cache: Path | None) -> Self:
+        name = str(file)
+        content = file.read_bytes()
+        if cache is None:
+            return cls.of(_decoded(content, name=name), name=name)
+        definition_hash = hashlib.sha256(content).hexdigest()
+        kept = FactsCache(folder=cache, definition_hash=definition_hash)
+        facts = kept.read()
+        if facts is None:
+            facts, engines = derive_facts(_decoded(content, name=name), name=name)
+            kept.write(facts)
+        else:
+            later = _read_later(file, definition_hash=definition_hash, facts=facts)
+            engines = Engines(later, name=name)
+        return cls(facts, engines, name=name)
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of its definition as it is used, independent of JSON layout."""
+        return self._facts.fingerprint
+
     @property
     def max_token_id(self) -> int:
         """The largest id that can come out."""
-        return int(self._token_bytes.size - 1)
+        return int(self._facts.byte_lengths.size - 1)
 
     @property
     def engine(self) -> str:
         """Which engine does the work: `fastokens` or `tokenizers`."""
-        return "fastokens" if self._fast else "tokenizers"
+        return "fastokens" if self._facts.is_fast else "tokenizers"
 
     @property
     def appends_end_token(self) -> bool:
         """Whether `tokenizer.json` puts the end token behind a text, for others who use it."""
-        return self._reference.encode("a").ids[-1:] == [self.end_token_id]
+        return self._engines.reference.encode("a").ids[-1:] == [self.end_token_id]
 
     def encode(self, text: str) -> TokenIds:
         """Return the ids of a text, without an end token.
@@ -118,12 +126,13 @@ class ModelTokenizer:
             ConfigurationError: They do not stand for the whole of it.
             UnicodeEncodeError: The text holds a lone surrogate.
         """
-        if self._fast is None:
+        fast = self._engines.fast if self._facts.is_fast else None
+        if fast is None:
             return self._encode_by_reference(text)
-        raw, _ = self._fast.encode_batch_flat([text])
+        raw, _ = fast.encode_batch_flat([text])
         ids: TokenIds = np.frombuffer(raw, dtype="<i4")
         written = text
-        for form in self._forms:
+        for form in self._facts.forms:
             written = normalised(written, form)
         if self._num_bytes(ids) == len(written.encode("utf-8")):
             return ids
@@ -131,7 +140,9 @@ class ModelTokenizer:
         return self._encode_by_reference(text)
 
     def _encode_by_reference(self, text: str) -> TokenIds:
-        ids = np.asarray(self._reference.encode(text, add_special_tokens=False).ids, np.int32)
+        ids = np.asarray(
+            self._engines.reference.encode(text, add_special_tokens=False).ids, np.int32
+        )
         found, wanted = self._num_bytes(ids), self._num_normalised_bytes(text)
         if found != wanted:
             raise ConfigurationError(
@@ -142,10 +153,10 @@ class ModelTokenizer:
         return ids
 
     def _num_bytes(self, ids: TokenIds) -> int:
-        return int(self._token_bytes.take(ids).sum())
+        return int(self._facts.byte_lengths.take(ids).sum())
 
     def _num_normalised_bytes(self, text: str) -> int:
-        normalizer = self._reference.normalizer
+        normalizer = self._engines.reference.normalizer
         normalised = text if normalizer is None else normalizer.normalize_str(text)
         return len(normalised.encode("utf-8"))
 
@@ -155,44 +166,33 @@ class ModelTokenizer:
 
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         """Return how many UTF-8 bytes of normalised text each id stands for."""
-        return self._token_bytes[ids]
-
-    @cached_property
-    def _fast(self) -> FastTokenizer | None:
-        """Loaded on first use, because a night without changes has none."""
-        try:
-            fast = FastTokenizer.from_json_str(self._definition)
-        except ValueError:
-            return None
-        for probe in _PROBES:
-            if (
-                fast.encode(probe).ids
-                != self._reference.encode(probe, add_special_tokens=False).ids
-            ):
-                return None
-        return fast
+        return self._facts.byte_lengths[ids]
 
 
-def _read_reference(definition: str, name: str) -> ReferenceTokenizer:
+def _read_later(file: Path, *, definition_hash: str, facts: TokenizerFacts) -> Callable[[], str]:
+    """Return what reads a definition when an engine needs it."""
+    name = str(file)
+
+    def read() -> str:
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != definition_hash:
+            raise ConfigurationError(
+                f"model: {name} changed while it was in use",
+                remedy="Start again, once the model is as it should be.",
+            )
+        text = _decoded(content, name=name)
+        return text if facts.is_plain else plain_text(text, name=name)
+
+    return read
+
+
+def _decoded(content: bytes, *, name: str) -> str:
     try:
-        return ReferenceTokenizer.from_str(definition)
-    except Exception as error:  # tokenizers has no type of its own for errors
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"model: {name} cannot be read ({error})",
-            remedy="Download the model's tokenizer again.",
+            f"model: {name} is not UTF-8", remedy="Download the model's tokenizer again."
         ) from error
-
-
-def _token_byte_lengths(tokenizer: ReferenceTokenizer) -> TokenIds:
-    """A byte-level vocabulary spells a byte as one character; added tokens spell themselves."""
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    added = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items()}
-    lengths = np.zeros(max(vocabulary.values()) + 1, dtype=np.int32)
-    for token, token_id in vocabulary.items():
-        lengths[token_id] = len(token)
-    for token_id, content in added.items():
-        lengths[token_id] = len(content.encode("utf-8"))
-    return lengths
 
 
 def instruction_prompt(instruction: str) -> str:

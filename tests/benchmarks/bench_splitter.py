@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--megabytes", type=float, default=10.0)
     options = parser.parse_args()
-    tokenizer = ModelTokenizer(options.tokenizer.read_text(encoding="utf-8"))
+    tokenizer = ModelTokenizer.of(options.tokenizer.read_text(encoding="utf-8"))
     tokenizer.encode("")
     print(f"{tokenizer.engine}, chunks of {options.max_tokens} tokens")
     print(f"{'text':30} {'M tokens/s':>10} {'MB/s':>7} {'ids/kept':>8} {'still ms':>8}  goal")

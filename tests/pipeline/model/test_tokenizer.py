@@ -52,15 +52,13 @@ def test_the_end_token_is_appended_once(tokenizer: ModelTokenizer) -> None:
 def test_a_tokenizer_that_the_fast_engine_cannot_read_falls_back(
     sample_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embed_index.pipeline.model import tokenizer as tokenizing
-
     class Unreadable:
         @staticmethod
         def from_json_str(_: str) -> None:
             raise ValueError
 
-    monkeypatch.setattr(tokenizing, "FastTokenizer", Unreadable)
-    slow = ModelTokenizer((sample_model / "tokenizer.json").read_text())
+    monkeypatch.setattr("fastokens.Tokenizer", Unreadable)
+    slow = ModelTokenizer.of((sample_model / "tokenizer.json").read_text())
 
     assert slow.engine == "tokenizers"
     assert slow.encode("It's here.").tolist() == (
