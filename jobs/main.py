@@ -3,7 +3,6 @@
 import os
 import platform
 import resource
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from embed_index.jobs.cli.failures import Invocation, ignoring_signals, report
+from embed_index.jobs.cli.interruption import Interruption
 from embed_index.jobs.cli.lazy_group import LazyGroup
 from embed_index.schemas.errors import ConfigurationError
 
@@ -118,9 +118,9 @@ def main() -> None:
     """Run the command line; the entry point of the installed script."""
     # A core file would hold the keys that this process, or a server that it starts, has in memory.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A job that can finish what is in flight says so; everything else ends as by Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cli(prog_name=_PACKAGE)
+    invocation = Invocation()
+    with Interruption(invocation):
+        cli(prog_name=_PACKAGE, obj=invocation)
 
 
 if __name__ == "__main__":

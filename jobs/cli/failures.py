@@ -52,6 +52,8 @@ class Invocation:
     log_json: bool = False
     collection: str = ""
     """What a run is for, so that the first line of a mail says so; empty where nobody asks."""
+    is_told: bool = False
+    """Whether people were told by now how it failed."""
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -91,6 +93,17 @@ def report(error: BaseException, invocation: Invocation) -> int:
         raise cause
     if isinstance(cause, BrokenPipeError) and _drop_closed_outputs():
         return CLOSED_PIPE
+    invocation.is_told = True
+    # That nobody can read why does not change how it ended.
+    with suppress(OSError):
+        click.echo(_coloured(failure_text(error, invocation)), err=True)
+    _drop_full_outputs()
+    return exit_code(cause)
+
+
+def failure_text(error: BaseException, invocation: Invocation) -> str:
+    """Return what standard error is to say of a failure, without secrets."""
+    cause = first_cause(error)
     code = exit_code(cause)
     message, remedy = _explain(cause, code)
     is_bug = code == BUG and not isinstance(cause, EmbedIndexError)
@@ -105,11 +118,15 @@ def report(error: BaseException, invocation: Invocation) -> int:
         about = f"{invocation.collection}: " if invocation.collection else ""
         parts = (f"error: {about}{message}", remedy, *notes, trace.rstrip())
         text = "\n".join(part for part in parts if part)
-    # That nobody can read why does not change how it ended.
-    with suppress(OSError):
-        click.echo(_coloured(REDACTOR.scrub(text)), err=True)
-    _drop_full_outputs()
-    return code
+    return REDACTOR.scrub(text)
+
+
+def notice_text(message: str, invocation: Invocation) -> str:
+    """Return what standard error is to say meanwhile."""
+    if not invocation.log_json:
+        return f"{invocation.collection}: {message}" if invocation.collection else message
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": "notice", "message": message})
 
 
 def _coloured(text: str) -> str:
@@ -128,7 +145,8 @@ def ignoring_signals() -> Iterator[None]:
         yield
         return
     before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield

@@ -1,10 +1,9 @@
 """One search: the query embedded as the collection's contract says, then the nearest chunks."""
 
-import asyncio
-
 from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store, tokenizer_folder
 from embed_index.jobs.adapters.servers import choose_service, request_for
+from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model
@@ -38,7 +37,7 @@ def search_collection(
                 f"the query has {query.size:,} tokens, and the model sees {MAX_CONTEXT_TOKENS:,}",
                 remedy="Search with a shorter text.",
             )
-        vector = asyncio.run(
+        vector = run_interruptibly(
             _embed_query(
                 settings,
                 query=query,

@@ -1,6 +1,5 @@
 """What must hold for the embedding server of a job: one of our own, or those that it names."""
 
-import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from embed_index.jobs.adapters.servers import chosen_gpus
+from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.examination.check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
@@ -101,7 +101,7 @@ def _check_running_server(settings: JobSettings, url: str, key_file: Path | None
     endpoint = EmbeddingEndpoint.from_settings(
         url, key=_server_key(settings, key_file), model=settings.model
     )
-    access = asyncio.run(
+    access = run_interruptibly(
         check_access(
             endpoint,
             expected_model=settings.model,

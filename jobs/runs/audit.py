@@ -13,6 +13,7 @@ from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
 from embed_index.jobs.adapters.servers import choose_service, request_for
 from embed_index.jobs.cli.progress import PlainReporter
+from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.audit.audit import AuditPass, AuditSample
@@ -69,7 +70,7 @@ class _Audit:
 
     def run(self, notes: AuditNotes, *, num_samples: int) -> AuditReport:
         """Compare everything, with a server only if vectors are to be compared."""
-        return asyncio.run(self._run(notes, num_samples=num_samples))
+        return run_interruptibly(self._run(notes, num_samples=num_samples))
 
     async def _run(self, notes: AuditNotes, *, num_samples: int) -> AuditReport:
         inputs, ledger = self.inputs, self.ledger
@@ -91,7 +92,13 @@ class _Audit:
                 ),
                 keeps_departed=not inputs.settings.delete_missing,
             )
-            return await audit.run()
+            try:
+                return await audit.run()
+            except asyncio.CancelledError:
+                # The thread that reads or waits for Milvus would hold up the end.
+                audit.stop()
+                self.store.close()
+                raise
 
     def _documents(self) -> DocumentLedger | None:
         ledger, name = self.ledger, self.target.name

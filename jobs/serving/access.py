@@ -1,9 +1,9 @@
 """What servers that somebody runs answer without their key or to a dead one, found and written."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 
+from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.serving.key_life import AskedServer
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server.intrusion import AccessAudit, OpenRoute, audit_access
@@ -18,7 +18,7 @@ def audit_servers(settings: JobSettings) -> list[AccessAudit]:
     """
     assert settings.server_key is not None
     key = settings.server_key
-    return asyncio.run(
+    return run_interruptibly(
         _audit_all(
             [
                 EmbeddingEndpoint.from_settings(url, key=key, model=settings.model)

@@ -1,11 +1,11 @@
 """The beginning and the end of a key, and who may still take it."""
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.serving.key_places import KeyPlace
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.secrecy.redaction import REDACTOR
@@ -59,7 +59,7 @@ def destroy_key(place: KeyPlace, settings: JobSettings) -> list[AskedServer]:
     )
     endpoints = {endpoint.url: endpoint for endpoint in named} | ours
     place.destroy()
-    return asyncio.run(_ask(list(endpoints.values())))
+    return run_interruptibly(_ask(list(endpoints.values())))
 
 
 async def _ask(endpoints: list[EmbeddingEndpoint]) -> list[AskedServer]:

@@ -10,14 +10,14 @@ import click
 from pydantic import SecretStr
 
 from embed_index.jobs.adapters.servers import min_tokens_per_second, server_profile
-from embed_index.jobs.cli.signals import has_terminal
+from embed_index.jobs.cli.signals import has_terminal, receiving
 from embed_index.jobs.settings.loading import LoadedSettings
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.launch_checks import LOOPBACK, free_port
 from embed_index.pipeline.server.life import ServerProcess
-from embed_index.pipeline.server.process import ManagedServer
+from embed_index.pipeline.server.process import KILL_SECONDS, ManagedServer
 from embed_index.pipeline.server.serving import Watchfulness, keep_serving
 from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
 from embed_index.pipeline.server.supervision import Tell
@@ -25,7 +25,8 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.settings import JobSettings
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (*_ENDING, signal.SIGHUP)
 _HEALTH_SECONDS = 5.0
 """SGLang looks once a second whether it answers anybody."""
 _POLL_SECONDS = 0.1
@@ -62,6 +63,7 @@ def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSe
         watchfulness=watchfulness_of(settings),
         tell=_tell,
         read_key=None if source.from_systemd else lambda: _key_of(reload().settings),
+        end_seconds=settings.grace_seconds + KILL_SECONDS,
     )
     with recorded_serving(settings.state_dir, record):
         asyncio.run(job.run(_key_of(settings)))
@@ -91,7 +93,9 @@ def watchfulness_of(settings: JobSettings) -> Watchfulness:
 
 def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
-    profile = server_profile(settings, model=model, max_tokens=_longest_input(settings))
+    profile = server_profile(
+        settings, model=model, max_tokens=_longest_input(settings)
+    )
 
     def launch(key: SecretStr) -> ServerProcess:
         server = ManagedServer(
@@ -118,6 +122,7 @@ class ServerJob:
         watchfulness: Watchfulness,
         tell: Tell,
         read_key: ReadKey | None,
+        end_seconds: float = 60.0,
     ) -> None:
         """Prepare the job.
 
@@ -126,11 +131,13 @@ class ServerJob:
             watchfulness: How closely it is watched.
             tell: Called with what people should know.
             read_key: Reads the key anew; None where only a restart of this process can.
+            end_seconds: How long a server may take to end.
         """
         self._launcher = launcher
         self._watchfulness = watchfulness
         self._tell = tell
         self._read_key = read_key
+        self._end_seconds = end_seconds
         self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
         # Whoever starts it under nohup wants it to outlive the terminal.
         is_under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -138,12 +145,16 @@ class ServerJob:
 
     async def run(self, key: SecretStr) -> None:
         """Serve until a signal ends it."""
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._received.put_nowait, number)
         next_key: SecretStr | None = key
-        while next_key is not None:
-            next_key = await self._serve_until_signalled(next_key)
+        with receiving(
+            self._received.put_nowait,
+            _SIGNALS,
+            ending=_ENDING,
+            grace_seconds=self._end_seconds,
+            says_a_word=False,
+        ):
+            while next_key is not None:
+                next_key = await self._serve_until_signalled(next_key)
 
     async def _serve_until_signalled(self, key: SecretStr) -> SecretStr | None:
         """Serve with one key; return the next one, None to end."""

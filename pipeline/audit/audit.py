@@ -1,6 +1,7 @@
 """One audit: rows, corpus, ledger and a sample of vectors compared, nothing changed."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,7 @@ from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import cut_document, join_hashes
 from embed_index.pipeline.stages.packing import TokenPacker
 from embed_index.pipeline.stages.reuse import is_unit
+from embed_index.pipeline.stages.stopping import StoppableSplitter, stoppable, until_stopped
 from embed_index.schemas.audit_findings import AuditReport, Finding
 from embed_index.schemas.records import Chunk, ChunkBatch, Document, Vectors
 
@@ -80,7 +82,8 @@ class AuditPass:
         self._collection = collection
         self._version = version
         self._source = source
-        self._splitter = splitter
+        self._stopping = threading.Event()
+        self._splitter = StoppableSplitter(splitter, self._stopping)
         self._reader = reader
         self._documents = documents
         self._letters = letters
@@ -101,7 +104,7 @@ class AuditPass:
         """
         num_rows = await asyncio.to_thread(self._read_rows)
         embedder: Embedder | None = None
-        batches = self._compare()
+        batches = until_stopped(self._compare())
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             embedder = embedder or await self._sample.open_embedder()
             await self._compare_vectors(batch, embedder=embedder)
@@ -118,13 +121,17 @@ class AuditPass:
             drift=self._notes.drift(),
         )
 
+    def stop(self) -> None:
+        """Have the thread that reads end soon; whoever waits for the audit is cancelled."""
+        self._stopping.set()
+
     def _read_rows(self) -> int:
         """Note rows and dead letters, find what needs no corpus; return the number of rows."""
         notes = self._notes
         if self._letters is not None:
             letters = (known.letter for known in self._letters.open(self._version))
             notes.take_refused(x.doc_id for x in letters if x.doc_id and x.stage != "read")
-        rows = self._reader.iter_chunks(self._version, with_text=True)
+        rows = stoppable(self._reader.iter_chunks(self._version, with_text=True), self._stopping)
         notes.take_rows((image_of_stored(row), not is_ours(row.key)) for row in rows)
         notes.choose_sample(self._sample.num_chunks)
         for key, doc_id in notes.foreign():
@@ -141,7 +148,7 @@ class AuditPass:
     def _compare(self) -> Iterator[ChunkBatch]:
         """Compare the corpus, document by document; yield what the sample has of it."""
         packer = TokenPacker(max_tokens=self._sample.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
-        for rows in self._source.read():
+        for rows in stoppable(self._source.read(), self._stopping):
             for chunk in self._compare_rows(rows):
                 if batch := packer.add(chunk):
                     yield batch
@@ -212,7 +219,8 @@ class AuditPass:
         """Find rows and ledger entries of documents that the corpus does not have."""
         notes = self._notes
         notes.note_departed()
-        entries = iter(()) if self._documents is None else self._documents.entries()
+        known = () if self._documents is None else self._documents.entries()
+        entries = stoppable(known, self._stopping)
         while step := list(islice(entries, _ENTRIES_PER_STEP)):
             for doc_id in notes.note_recorded(notes.unmet([entry.doc_id for entry in step])):
                 notes.add(Finding("misrecorded", doc_id))

@@ -39,7 +39,8 @@ from embed_index.schemas.errors import ServerError
 
 _CHILD_MODULE = "embed_index.pipeline.server.child"
 _POLL_SECONDS = 0.1
-_KILL_SECONDS = 30.0
+KILL_SECONDS = 30.0
+"""For a killed group to be gone."""
 _PROBE_SECONDS = 5.0
 _FIRST_ANSWER_SECONDS = 300.0
 """A GPU server may compile kernels for its first request."""
@@ -227,7 +228,7 @@ class ManagedServer:
                 await _until(lambda: not self.is_alive(), seconds=self._grace_seconds)
             group = self._guard.pid
             kill_group(group)
-            await _until(lambda: not living_members(group), seconds=_KILL_SECONDS)
+            await _until(lambda: not living_members(group), seconds=KILL_SECONDS)
         finally:
             # Cancelled, we no longer wait politely.
             self.kill()
@@ -241,7 +242,7 @@ class ManagedServer:
         self._lifeline().close()
         self._guard.wait()
         # Once the group is empty its id may come to mean another one.
-        self._gone = wait_until_empty(self._guard.pid, timeout_seconds=_KILL_SECONDS)
+        self._gone = wait_until_empty(self._guard.pid, timeout_seconds=KILL_SECONDS)
 
     def _lifeline(self) -> IO[bytes]:
         if self._guard is None or self._guard.stdin is None:

@@ -88,6 +88,9 @@ class SupervisedEmbedder:
             self._supervising.cancel()
             await asyncio.gather(self._supervising, return_exceptions=True)
         self._next.cancel()
+        if self._server is not None and kind is asyncio.CancelledError:
+            # Nobody waits for what is in flight any more.
+            self._server.kill()
         await self._resources.aclose()
         if self._server is not None:
             await self._server.stop()

@@ -1,7 +1,7 @@
 """Cutting that ends where a run stops: a large document outlasts any grace period."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -24,10 +24,15 @@ class StoppableSplitter:
 
     def split(self, text: str) -> Iterator[ChunkSpan]:
         """Yield the spans of a text in order; within `until_stopped`, which a stop ends."""
-        for span in self._splitter.split(text):
-            if self._stopping.is_set():
-                raise _StoppedError
-            yield span
+        return stoppable(self._splitter.split(text), self._stopping)
+
+
+def stoppable(pieces: Iterable[Piece], stopping: threading.Event) -> Iterator[Piece]:
+    """Yield pieces up to a stop; what was made of some of them never passes for all."""
+    for piece in pieces:
+        if stopping.is_set():
+            raise _StoppedError
+        yield piece
 
 
 def until_stopped(pieces: Iterator[Piece]) -> Iterator[Piece]:

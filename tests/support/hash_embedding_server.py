@@ -45,6 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
     next_salt: str = ""
     refuses: Callable[[list[int]], bool] = staticmethod(lambda _: False)
     may_answer: ClassVar[threading.Event]
+    was_asked: ClassVar[threading.Event]
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
@@ -65,6 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
             if any(map(self.refuses, asked["input"])):
                 self._answer(400, {"error": "refused"})
                 return
+            self.was_asked.set()
             self.may_answer.wait()
             vectors = [vector_of(i, dimension=dimension, salt=self.salt) for i in asked["input"]]
             type(self).num_embedded += len(vectors)
@@ -100,6 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that are gone before they have their answer."""
+
+
 class HashEmbeddingServer:
     """The server in threads of this process, from entering to leaving."""
 
@@ -115,11 +124,11 @@ class HashEmbeddingServer:
             """With counters of its own."""
 
         Handler.salt, Handler.plain, Handler.max_inputs = salt, plain, max_inputs
+        Handler.was_asked = threading.Event()
         Handler.may_answer = threading.Event()
         Handler.may_answer.set()
         self._handler = Handler
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), self._handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.key = KEY
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -137,11 +146,16 @@ class HashEmbeddingServer:
         self._handler.refuses = staticmethod(refuses)
 
     @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Give no vectors until told to, or until the block is left; requests wait."""
+    def silent(self) -> Iterator[threading.Event]:
+        """Give no vectors until told to, or until the block is left; requests wait.
+
+        Yields:
+            Set as soon as one waits.
+        """
         self._handler.may_answer.clear()
+        self._handler.was_asked.clear()
         try:
-            yield
+            yield self._handler.was_asked
         finally:
             self.answer()
 
