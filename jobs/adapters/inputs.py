@@ -4,10 +4,17 @@ from dataclasses import dataclass
 
 from embed_index.jobs.adapters.places import tokenizer_folder
 from embed_index.pipeline.corpus.parquet import ParquetSource
-from embed_index.pipeline.model.files import ModelFiles, check_dimension, find_model
+from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS
+from embed_index.pipeline.model.files import (
+    ModelFiles,
+    check_dimension,
+    check_max_tokens,
+    find_model,
+)
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
 
@@ -41,6 +48,16 @@ class JobInputs:
         )
 
 
+def check_provable(model: ModelFiles) -> None:
+    """Refuse a model for which the texts that prove a server are too long."""
+    if model.max_positions < MAX_CANARY_TOKENS:
+        raise ConfigurationError(
+            f"model: {model.name} has {model.max_positions:,} positions, and the texts that prove"
+            f" a server have up to {MAX_CANARY_TOKENS:,} tokens",
+            remedy=f"Use a model of at least {MAX_CANARY_TOKENS:,} positions.",
+        )
+
+
 def check_inputs(settings: JobSettings) -> JobInputs:
     """Find model and corpus and check them against the settings.
 
@@ -49,6 +66,8 @@ def check_inputs(settings: JobSettings) -> JobInputs:
     """
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
+    check_max_tokens(settings.max_tokens, model)
+    check_provable(model)
     tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings))
     splitter = TextSplitter(
         tokenizer,

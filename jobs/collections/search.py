@@ -32,9 +32,10 @@ def search_collection(
         contract = store.versions.contract(version)
         model, tokenizer = _find_model(settings, contract=contract)
         query = tokenizer.encode_for_model(contract.query_prompt + text)
-        if query.size > MAX_CONTEXT_TOKENS:
+        seen = min(MAX_CONTEXT_TOKENS, model.max_positions)
+        if query.size > seen:
             raise ConfigurationError(
-                f"the query has {query.size:,} tokens, and the model sees {MAX_CONTEXT_TOKENS:,}",
+                f"the query has {query.size:,} tokens, and the model sees {seen:,}",
                 remedy="Search with a shorter text.",
             )
         vector = run_interruptibly(

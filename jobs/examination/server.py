@@ -20,7 +20,7 @@ from embed_index.pipeline.host.model import (
 )
 from embed_index.pipeline.host.packages import check_cpu_platform, check_sglang, check_torch
 from embed_index.pipeline.host.places import check_shared_memory
-from embed_index.pipeline.model.files import check_dimension, find_model
+from embed_index.pipeline.model.files import check_dimension, check_max_tokens, find_model
 from embed_index.pipeline.secrecy.key_file import read_key_file
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import Gpu, visible_gpus
@@ -84,6 +84,7 @@ def _check_model(settings: JobSettings, folder: Path | None) -> HostCheck:
         )
     model = find_model(str(folder))
     dimension = check_dimension(settings.dimension, model)
+    check_max_tokens(settings.max_tokens, model)
     return HostCheck(
         subject="model",
         outcome="ok",

@@ -13,7 +13,7 @@ from embed_index.jobs.adapters.servers import min_tokens_per_second, server_prof
 from embed_index.jobs.cli.signals import has_terminal, receiving
 from embed_index.jobs.settings.loading import LoadedSettings
 from embed_index.pipeline.embedding.preflight import ServerAccess
-from embed_index.pipeline.model.files import find_model
+from embed_index.pipeline.model.files import ModelFiles, check_max_tokens, find_model
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.launch_checks import LOOPBACK, free_port
 from embed_index.pipeline.server.life import ServerProcess
@@ -78,9 +78,13 @@ def _key_of(settings: JobSettings) -> SecretStr:
     return settings.server_key
 
 
-def _longest_input(settings: JobSettings) -> int:
-    given = "max_tokens" in settings.model_fields_set
-    return settings.max_tokens if given else MAX_CONTEXT_TOKENS
+def _longest_input(settings: JobSettings, *, model: ModelFiles | None = None) -> int:
+    """Return what is set, else what the model may be given."""
+    if "max_tokens" not in settings.model_fields_set:
+        return min(MAX_CONTEXT_TOKENS, model.max_positions if model else MAX_CONTEXT_TOKENS)
+    if model is not None:
+        check_max_tokens(settings.max_tokens, model)
+    return settings.max_tokens
 
 
 def watchfulness_of(settings: JobSettings) -> Watchfulness:
@@ -94,7 +98,7 @@ def watchfulness_of(settings: JobSettings) -> Watchfulness:
 def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     profile = server_profile(
-        settings, model=model, max_tokens=_longest_input(settings)
+        settings, model=model, max_tokens=_longest_input(settings, model=model)
     )
 
     def launch(key: SecretStr) -> ServerProcess:

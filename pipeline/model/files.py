@@ -40,6 +40,14 @@ class ModelFiles:
     width: int
     vocab_size: int
     max_positions: int
+    """The longest input that the model was made for, in tokens."""
+
+
+class _RopeScaling(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    factor: float = 1.0
+    original_max_position_embeddings: int | None = None
 
 
 class _ModelConfig(BaseModel):
@@ -48,6 +56,16 @@ class _ModelConfig(BaseModel):
     hidden_size: int
     vocab_size: int
     max_position_embeddings: int
+    rope_scaling: _RopeScaling | None = None
+    rope_parameters: _RopeScaling | None = None
+    """The same in transformers 5."""
+
+    @property
+    def max_positions(self) -> int:
+        """Positions with what scales them; some write the scaled number down, some the other."""
+        scaling = self.rope_scaling or self.rope_parameters or _RopeScaling()
+        original = scaling.original_max_position_embeddings or self.max_position_embeddings
+        return max(self.max_position_embeddings, int(original * scaling.factor))
 
 
 def find_model(
@@ -110,6 +128,20 @@ def check_dimension(dimension: int | None, model: ModelFiles) -> int:
     return dimension
 
 
+def check_max_tokens(max_tokens: int, model: ModelFiles) -> None:
+    """Refuse inputs that are longer than the model's positions: their vectors mean nothing.
+
+    The server would not: its own check is switched off, because it counts otherwise.
+    """
+    if max_tokens > model.max_positions:
+        raise ConfigurationError(
+            f"max_tokens: {max_tokens:,} is more than the {model.max_positions:,} positions of"
+            f" {model.name}",
+            remedy=f"Set --max-tokens to at most {model.max_positions}, or use a model that was"
+            " made for longer texts.",
+        )
+
+
 def _describe(
     name: str, folder: Path, *, location: str, revision: str, hub_revision: str | None
 ) -> ModelFiles:
@@ -136,7 +168,7 @@ def _describe(
         tokenizer_file=tokenizer_file,
         width=config.hidden_size,
         vocab_size=config.vocab_size,
-        max_positions=config.max_position_embeddings,
+        max_positions=config.max_positions,
     )
 
 

@@ -1,0 +1,72 @@
+"""What is refused before anything is started or asked."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from job_fixtures import JobFolder
+
+
+def with_positions(job: JobFolder, num_positions: int) -> JobFolder:
+    """The job with the same model, made for shorter texts."""
+    folder = job.folder / "short-model"
+    shutil.copytree(job.model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "max_position_embeddings": num_positions})
+    )
+    return replace(job, model=folder)
+
+
+def arguments(job: JobFolder, command: str) -> list[str]:
+    model = ["--model", str(job.model), "--max-tokens", "2048"]
+    if command == "serve":
+        key_file = job.folder / "key"
+        key_file.write_text(job.server.key)
+        key_file.chmod(0o600)
+        return ["serve", "--key-file", str(key_file), *model]
+    if command in ("verify", "retry"):
+        _, *flags = job.arguments()
+        at = flags.index("--collection")
+        return [command, job.collection, *flags[:at], *flags[at + 2 :], *model]
+    return [command, *job.arguments()[1:], *model]
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "retry", "serve", "doctor"])
+def test_chunks_longer_than_the_models_positions_are_refused_by_name(
+    lite_job: JobFolder, command: str
+) -> None:
+    job = with_positions(lite_job, 512)
+    job.write({"a": "A text."})
+    num_embedded = job.server.num_embedded
+
+    done = job.call(*arguments(job, command), expect=2)
+
+    message = "max_tokens: 2,048 is more than the 512 positions of short-model"
+    assert message in done.stdout + done.stderr
+    assert "Set --max-tokens to at most 512" in done.stdout + done.stderr
+    if command != "doctor":
+        assert job.server.num_embedded == num_embedded
+        assert not (job.folder / "store.db").exists()
+
+
+def test_a_model_that_the_test_texts_do_not_fit_is_refused(lite_job: JobFolder) -> None:
+    job = with_positions(lite_job, 512)
+    job.write({"a": "A text."})
+
+    done = job.run(expect=2)
+
+    assert "model: short-model has 512 positions" in done.stderr
+
+
+def test_a_query_longer_than_the_models_positions_is_refused(lite_job: JobFolder) -> None:
+    job = with_positions(lite_job, 1024)
+    job.write({"a": "A text."})
+    job.run()
+    where = ("--milvus-uri", job.uri, "--model", str(job.model))
+
+    job.call("search", job.collection, "text " * 500, *where)
+    done = job.call("search", job.collection, "text " * 1100, *where, expect=2)
+
+    assert "and the model sees 1,024" in done.stderr
