@@ -41,14 +41,14 @@ from embed_index.schemas.settings import JobSettings
 
 PEAK_FLOPS = 989e12
 """Dense bf16 of one H200."""
-LENGTHS = (512, 2_048, 8_192, 32_768)
+LENGTHS = (128, 512, 2_048, 8_192, 32_768)
 REQUEST_TOKENS = 16_384
 _MIN_TEXTS = 24
 EXPECTED = {  # tokens/s on one H200, to size the inputs
-    "0.6b": {512: 450e3, 2_048: 410e3, 8_192: 295e3, 32_768: 131e3},
-    "4b": {512: 76e3, 2_048: 71e3, 8_192: 65e3, 32_768: 38e3},
-    "8b": {512: 40e3, 2_048: 38e3, 8_192: 35e3, 32_768: 25e3},
-    "tiny": {512: 20e3, 2_048: 15e3, 8_192: 10e3, 32_768: 5e3},
+    "0.6b": {128: 290e3, 512: 450e3, 2_048: 410e3, 8_192: 295e3, 32_768: 131e3},
+    "4b": {128: 70e3, 512: 76e3, 2_048: 71e3, 8_192: 65e3, 32_768: 38e3},
+    "8b": {128: 38e3, 512: 40e3, 2_048: 38e3, 8_192: 35e3, 32_768: 25e3},
+    "tiny": {128: 20e3, 512: 20e3, 2_048: 15e3, 8_192: 10e3, 32_768: 5e3},
 }
 
 
@@ -165,7 +165,7 @@ def hunt_for_key(server: ManagedServer, bench: Bench) -> None:
 
 def print_table(bench: Bench, cells: Sequence[Cell]) -> None:
     print(
-        f"\n{bench.size} on {bench.device}: tokens/s\n"
+        f"\n{bench.size} in {bench.dtype} on {bench.device}: tokens/s\n"
         f"{'length':>8} {'ceiling':>9} {'run':>9} {'run/ceil.':>9} {'wall s':>7} {'transf.':>9} "
         f"{'run/trf.':>8} {'peak: ceil.':>11} {'peak: run':>9} {'idle: ceil.':>11} {'idle: run':>9}"
     )

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from make_model import SHAPES, TOKENIZER_VOCABULARY, Shape
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.precision import Dtype
 from embed_index.schemas.settings import JobSettings
 
 
@@ -26,6 +28,7 @@ class Bench:
     device: str
     folder: Path
     server_args: tuple[str, ...]
+    dtype: Dtype = "auto"
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> "Bench":
@@ -35,6 +38,7 @@ class Bench:
             device=options.device,
             folder=options.folder.resolve(),
             server_args=tuple(options.server_arg),
+            dtype=options.dtype,
         )
 
     @property
@@ -75,6 +79,7 @@ class Bench:
             "model": str(self.model_folder),
             "state_dir": self.state_folder,
             "server_extra_args": self.server_args,
+            "dtype": self.dtype,
         }
         return JobSettings.model_validate(given | more)
 
@@ -93,6 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare which model on what, and where."""
     parser.add_argument("--model", choices=SHAPES, default="0.6b")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/embed-index-bench"))
     parser.add_argument(
         "--server-arg",
