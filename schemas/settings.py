@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from embed_index.schemas import setting_checks as check
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Setting, setting_fields
 
 MAX_SECONDS = 86_400
@@ -86,12 +87,20 @@ class JobSettings(BaseModel):
         Field(ge=32, le=32_768),
     ] = None
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float32"],
+        Dtype,
         Setting(
             section="model",
-            help="Precision of the weights; auto is bfloat16 on CUDA and float32 on the CPU.",
+            help="Precision; auto is the checkpoint's own if quantised, else bfloat16 on CUDA and "
+            "float32 on the CPU.",
         ),
     ] = "auto"
+    mixed_precision: Annotated[
+        bool,
+        Setting(
+            section="model",
+            help="Let quantised vectors, such as fp8, and others meet in one collection.",
+        ),
+    ] = False
     document_instruction: Annotated[
         str, Setting(section="model", help="Task put before every document; empty for none.")
     ] = ""

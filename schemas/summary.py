@@ -53,6 +53,8 @@ class RunSummary(RunCounters):
     """The collection behind the alias that was written to, such as `articles_v1`."""
     dead_letters_file: str | None = None
     """None when there are no dead letters."""
+    precision: str = ""
+    """In which the run's vectors were made; empty where it needed none."""
 
     def to_dict(self) -> dict[str, str | int | float | None]:
         """Return everything, the rate included, under the names used here."""
@@ -65,6 +67,7 @@ class RunSummary(RunCounters):
             ("documents", f"{self.num_documents_read:,} ({self._changes()})"),
             ("chunks", f"{self.num_chunks_embedded:,} embedded, {self.num_chunks_reused:,} kept"),
             ("tokens", f"{self.num_tokens:,} embedded, {self.num_tokens_saved:,} saved"),
+            *((("precision", self.precision),) if self.precision else ()),
             ("dead letters", self._dead_letters()),
             ("time", f"{self.seconds:,.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
         ]

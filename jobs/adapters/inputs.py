@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from embed_index.jobs.adapters.places import tokenizer_folder
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS
+from embed_index.pipeline.embedding.preflight import UNKNOWN
 from embed_index.pipeline.model.files import (
     ModelFiles,
     check_dimension,
@@ -38,7 +39,7 @@ class JobInputs:
             model_revision=self.model.revision,
             tokenizer_fingerprint=self.tokenizer.fingerprint,
             dimension=self.dimension,
-            dtype=settings.dtype,
+            dtype=self._wanted_precision(),
             document_prompt=instruction_prompt(settings.document_instruction),
             query_prompt=instruction_prompt(settings.query_instruction),
             max_tokens=settings.max_tokens,
@@ -46,6 +47,16 @@ class JobInputs:
             carried_columns=tuple(column.name for column in self.source.carried_columns),
             engine="",
         )
+
+    def _wanted_precision(self) -> str:
+        """Return what a server of this job computes in, as far as its settings say it."""
+        settings = self.settings
+        if settings.dtype == "auto" and self.model.quantization is not None:
+            return self.model.quantization
+        is_told = settings.dtype != "auto" or not (
+            settings.server_url or settings.server_extra_args
+        )
+        return settings.dtype if is_told else UNKNOWN
 
 
 def check_provable(model: ModelFiles) -> None:

@@ -1,15 +1,19 @@
 """From settings to the embedding server of a command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate
 from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
+from embed_index.pipeline.embedding.embedder import Embedder
+from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import ModelFiles
+from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.secrecy.redaction import REDACTOR
-from embed_index.pipeline.server.gpus import visible_gpus
+from embed_index.pipeline.server.gpus import Gpu, visible_gpus
 from embed_index.pipeline.server.launch import ServerProfile
+from embed_index.pipeline.server.precision import Precision, choose_precision
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.pipeline.server.service import (
     EmbeddingRequest,
@@ -17,6 +21,7 @@ from embed_index.pipeline.server.service import (
     external_service,
     managed_service,
 )
+from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -27,19 +32,55 @@ _MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
 
 
 def server_profile(settings: JobSettings, *, model: ModelFiles, max_tokens: int) -> ServerProfile:
-    """Return what a managed server serves, and on what."""
+    """Return what a managed server serves, and on what.
+
+    Raises:
+        ConfigurationError: A GPU cannot compute in the precision that is wanted.
+    """
     gpus = visible_gpus()
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if gpus else "float32"
+    precision = precision_for(settings, model=model, gpus=gpus)
     return ServerProfile(
         model=model.location,
         device="cuda" if gpus else "cpu",
         max_tokens=max_tokens,
-        dtype=dtype,
+        dtype=precision.dtype,
+        quantization=precision.quantization,
         revision=model.hub_revision,
         compute_capability=gpus[0].compute_capability if gpus else None,
         extra_flags=settings.server_extra_args,
+    )
+
+
+def precision_for(settings: JobSettings, *, model: ModelFiles, gpus: Sequence[Gpu]) -> Precision:
+    """Return what managed servers compute in.
+
+    Args:
+        settings: What is wanted, and on which GPUs.
+        model: The checkpoint.
+        gpus: Those that are visible; empty for the CPU.
+
+    Raises:
+        ConfigurationError: One of the GPUs, or the CPU, cannot do it.
+    """
+    chosen = [gpu for gpu in gpus if gpu.index in settings.gpus]
+    return choose_precision(settings.dtype, model=model, gpus=chosen or gpus)
+
+
+def canary_gate(
+    settings: JobSettings,
+    *,
+    model: ModelFiles,
+    tokenizer: ModelTokenizer,
+    contract: CollectionContract,
+    version: str,
+) -> CanaryGate:
+    """Return what lets servers embed for a collection version."""
+    return CanaryGate(
+        tokenizer,
+        contract=contract,
+        version=version,
+        quantization=model.quantization,
+        mixed_precision=settings.mixed_precision,
     )
 
 
@@ -60,12 +101,17 @@ def request_for(
         max_tokens: Longest input of the command's own.
         tell: Called with a sentence for people.
     """
+
+    async def prove(embedder: Embedder, access: ServerAccess) -> None:
+        if measured := await gate.prove(embedder, access):
+            tell(measured)
+
     return EmbeddingRequest(
         model=model,
         dimension=gate.dimension,
         max_tokens=max(max_tokens, MAX_CANARY_TOKENS),
         answer_seconds=settings.request_timeout_seconds,
-        prove=gate.prove,
+        prove=prove,
         tell=tell,
     )
 

@@ -13,6 +13,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _STORE = tuple(name for name in settings_of(["milvus"]) if name != "collection")
 _MODEL = ("model", "model_source", "revision", "dtype")
+_QUERY = ("mixed_precision",)
 _MANAGED_SERVER = ("server_port", "server_extra_args", "start_timeout_seconds", "gpus", "state_dir")
 _REMOTE_SERVER = ("server_url", "request_timeout_seconds")
 _TYPES: dict[str, "click.ParamType[Any]"] = {
@@ -71,7 +72,7 @@ def store_options(command: Decorated) -> Decorated:
 
 def search_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection is reached and a query is embedded."""
-    return _add(command, (*_MODEL, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))
+    return _add(command, (*_MODEL, *_QUERY, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))
 
 
 def serve_options(command: Decorated) -> Decorated:

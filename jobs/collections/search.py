@@ -2,9 +2,8 @@
 
 from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store, tokenizer_folder
-from embed_index.jobs.adapters.servers import choose_service, request_for
+from embed_index.jobs.adapters.servers import canary_gate, choose_service, request_for
 from embed_index.jobs.cli.signals import run_interruptibly
-from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -92,7 +91,9 @@ async def _embed_query(
     contract: CollectionContract,
     version: str,
 ) -> Vectors:
-    gate = CanaryGate(tokenizer, contract=contract, version=version)
+    gate = canary_gate(
+        settings, model=model, tokenizer=tokenizer, contract=contract, version=version
+    )
     request = request_for(settings, model=model, gate=gate, max_tokens=query.size)
     async with choose_service(settings, request=request, max_servers=1) as service:
         vectors = await service.embedder.embed([query], dimension=contract.dimension)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from embed_index.jobs.adapters.servers import chosen_gpus
+from embed_index.jobs.adapters.servers import chosen_gpus, precision_for
 from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.examination.check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
@@ -46,6 +46,7 @@ def own_server_checks(settings: JobSettings) -> Iterator[Check]:
     yield "model", partial(_check_model, settings, folder)
     if folder is None:
         return
+    yield "precision", partial(_check_precision, settings, gpus, folder)
     yield "weights", partial(check_weights, folder)
     yield "tokenizer", partial(check_tokenizer, folder)
     if gpus:
@@ -90,6 +91,13 @@ def _check_model(settings: JobSettings, folder: Path | None) -> HostCheck:
         outcome="ok",
         found=f"{settings.model}, {dimension} of {model.width} dimensions",
     )
+
+
+def _check_precision(settings: JobSettings, gpus: tuple[Gpu, ...], folder: Path) -> HostCheck:
+    model = find_model(str(folder))
+    precision = precision_for(settings, model=model, gpus=gpus)
+    found = model.quantization or precision.quantization or precision.dtype
+    return HostCheck(subject="precision", outcome="ok", found=found)
 
 
 def _check_gpu_memory(settings: JobSettings, gpus: tuple[Gpu, ...], folder: Path) -> HostCheck:

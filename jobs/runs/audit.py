@@ -11,7 +11,7 @@ from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import settled_target
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
-from embed_index.jobs.adapters.servers import choose_service, request_for
+from embed_index.jobs.adapters.servers import canary_gate, choose_service, request_for
 from embed_index.jobs.cli.progress import PlainReporter
 from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.runs.indexing_pass import IndexingPass
@@ -24,7 +24,7 @@ from embed_index.pipeline.audit.mending import (
     delete_superfluous,
 )
 from embed_index.pipeline.audit.notes import AuditNotes
-from embed_index.pipeline.embedding.canaries import CanaryGate
+from embed_index.pipeline.embedding.canaries import min_cosine
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -32,6 +32,7 @@ from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.audit_findings import AuditReport, Verification
+from embed_index.schemas.precision import FP8
 from embed_index.schemas.settings import JobSettings
 
 
@@ -89,6 +90,7 @@ class _Audit:
                     dimension=inputs.dimension,
                     batch_tokens=inputs.settings.tokens_per_batch,
                     open_embedder=partial(self._open_embedder, servers),
+                    min_cosine=min_cosine(*self._precisions()),
                 ),
                 keeps_departed=not inputs.settings.delete_missing,
             )
@@ -100,6 +102,11 @@ class _Audit:
                 self.store.close()
                 raise
 
+    def _precisions(self) -> tuple[str, ...]:
+        """Name those in which stored vectors may have been made."""
+        mixed = (FP8,) if self.inputs.settings.mixed_precision else ()
+        return (self.target.contract.dtype, *mixed)
+
     def _documents(self) -> DocumentLedger | None:
         ledger, name = self.ledger, self.target.name
         collection_id = self.target.contract.collection_id
@@ -109,7 +116,13 @@ class _Audit:
 
     async def _open_embedder(self, servers: AsyncExitStack) -> Embedder:
         inputs, settings = self.inputs, self.inputs.settings
-        gate = CanaryGate(inputs.tokenizer, contract=self.target.contract, version=self.target.name)
+        gate = canary_gate(
+            settings,
+            model=inputs.model,
+            tokenizer=inputs.tokenizer,
+            contract=self.target.contract,
+            version=self.target.name,
+        )
         request = request_for(
             settings, model=inputs.model, gate=gate, max_tokens=settings.max_tokens
         )

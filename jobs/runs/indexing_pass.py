@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from embed_index.jobs.adapters.open_job import OpenJob
-from embed_index.jobs.adapters.servers import choose_service, request_for, requests_in_flight
+from embed_index.jobs.adapters.servers import (
+    canary_gate,
+    choose_service,
+    request_for,
+    requests_in_flight,
+)
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.cli.signals import stopping_on_signals
 from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.corpus.source import Source
-from embed_index.pipeline.embedding.canaries import CanaryGate
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.server.service import EmbeddingService
@@ -52,7 +56,13 @@ class IndexingPass:
         self._reporter = reporter
         inputs, target = job.inputs, job.target
         self._letters = run.write_to(target.name)
-        self._gate = CanaryGate(inputs.tokenizer, contract=target.contract, version=target.name)
+        self._gate = canary_gate(
+            inputs.settings,
+            model=inputs.model,
+            tokenizer=inputs.tokenizer,
+            contract=target.contract,
+            version=target.name,
+        )
         self.flow = Indexing(
             source=source,
             splitter=inputs.splitter,
@@ -140,11 +150,12 @@ class IndexingPass:
             tell=self._reporter.notice,
         )
         service = await servers.enter_async_context(choose_service(settings, request=request))
+        self._run.precision = self._gate.precision
         if not target.exists:
             contract = target.contract.model_copy(
                 update={
-                    "engine": service.access.engine,
-                    "dtype": service.access.dtype,
+                    "engine": self._gate.made_with.engine,
+                    "dtype": self._gate.made_with.dtype,
                     "canaries": self._gate.canaries,
                 }
             )

@@ -35,6 +35,8 @@ class RecordedRun:
         record = ledger.runs.start()
         self.id = record.id
         self.tally = RunTally()
+        self.precision = ""
+        """Of the run's vectors, once a server has made some."""
         self._letter_file = DeadLetterFile(
             dead_letter_folder(settings, settings.collection), run=record.name
         )
@@ -82,6 +84,7 @@ class RecordedRun:
             collection=self._collection,
             version=self._version,
             dead_letters_file=str(letters) if letters.exists() else None,
+            precision=self.precision,
             **asdict(self.counters()),
         )
 

@@ -42,6 +42,8 @@ class AuditSample:
     batch_tokens: int
     open_embedder: Callable[[], Awaitable[Embedder]]
     """Called once the first chunk is to be embedded, and not at all without a sample."""
+    min_cosine: float = MIN_COSINE
+    """From which a vector counts as the stored one."""
 
 
 class AuditPass:
@@ -212,8 +214,11 @@ class AuditPass:
         self._num_sampled += len(chunks)
         for chunk, vector in zip(chunks, result.embedded.vectors, strict=True):
             there = stored.get(chunk.chunk_id)
-            if there is None or not _is_same(there, vector):
+            if there is None or not self._is_same(there, vector):
                 self._notes.add(Finding("vector", chunk.document.doc_id, chunk.chunk_id))
+
+    def _is_same(self, stored: Vectors, made: Vectors) -> bool:
+        return is_unit(stored) and float(np.dot(stored, made)) >= self._sample.min_cosine
 
     def _find_departed(self) -> None:
         """Find rows and ledger entries of documents that the corpus does not have."""
@@ -228,7 +233,3 @@ class AuditPass:
             notes.add(Finding("orphaned", doc_id, key))
         if self._keeps_departed:
             self._num_retained = notes.num_departed_recorded()
-
-
-def _is_same(stored: Vectors, made: Vectors) -> bool:
-    return is_unit(stored) and float(np.dot(stored, made)) >= MIN_COSINE

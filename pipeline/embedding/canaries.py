@@ -10,13 +10,25 @@ from embed_index.pipeline.embedding.preflight import UNKNOWN, ServerAccess
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.errors import ContractError, ServerError
+from embed_index.schemas.precision import are_mixed, is_quantised
 from embed_index.schemas.records import Vectors
 
 MIN_COSINE = 0.999
 """bf16 on one engine gives 0.9999; another model revision or a missing end token far less."""
 
+MIN_QUANTISED_COSINE = 0.99
+"""Where either side is quantised. SGLang's fp8 gives at least 0.994 to bf16: three models with
+random weights on an H200, 40 inputs of 1 to 8,192 tokens. It also differs from itself: another
+order of additions, as in another batch, tips values over to fp8's next, down to 0.997."""
+
 MAX_CANARY_TOKENS = 1024
 """A server must take inputs of this length, however short the chunks are."""
+
+
+def min_cosine(*precisions: str) -> float:
+    """Return from which cosine on vectors of one text count as the same."""
+    return MIN_QUANTISED_COSINE if any(map(is_quantised, precisions)) else MIN_COSINE
+
 
 _NEARLY = 0.98
 """From here on precision is the likelier cause, below it other weights."""
@@ -51,19 +63,22 @@ class Making:
     dtype: str
 
 
-def made_with(contract: CollectionContract) -> Making:
-    """Return what a contract recorded of the server."""
-    return Making(engine=contract.engine, dtype=contract.dtype)
-
-
 async def embed_canaries(
     embedder: Embedder,
     *,
     tokenizer: ModelTokenizer,
     dimension: int,
     texts: Sequence[str] = CANARY_TEXTS,
+    smallest: float = MIN_COSINE,
 ) -> tuple[Canary, ...]:
     """Embed the canary texts together and one by one, and return them with their vectors.
+
+    Args:
+        embedder: The server.
+        tokenizer: The model's.
+        dimension: Width of the vectors.
+        texts: What is embedded.
+        smallest: The cosine between the two that just passes.
 
     Raises:
         ServerError: The server refuses them, or gives a text alone and the same text in a batch
@@ -82,7 +97,7 @@ async def embed_canaries(
         ) from refusal
     for index, alone in enumerate(each):
         cosine = _cosine(alone[0], together[index])
-        if cosine < MIN_COSINE:
+        if cosine < smallest:
             raise ServerError(
                 f"The embedding server gives a text alone and in a batch different vectors"
                 f" (canary {index + 1}, cosine {cosine:.4f}).",
@@ -107,6 +122,8 @@ class CanaryGate:
         *,
         contract: CollectionContract,
         version: str,
+        quantization: str | None = None,
+        mixed_precision: bool = False,
     ) -> None:
         """Prepare the gate.
 
@@ -114,41 +131,87 @@ class CanaryGate:
             tokenizer: The model's tokenizer.
             contract: The collection's; a new one's has no canaries yet.
             version: The collection version that messages name.
+            quantization: How the checkpoint was quantised, which its server need not say.
+            mixed_precision: Whether quantised vectors and others may meet in the collection.
         """
         self._tokenizer = tokenizer
         self._version = version
-        self._made_with = made_with(contract)
+        self._quantization = quantization
+        self._mixed_precision = mixed_precision
+        self.made_with = Making(engine=contract.engine, dtype=contract.dtype)
+        """What made the vectors: the contract's or, of a new collection, the first server's."""
+        self.precision = ""
+        """In which the server that was proven last computes."""
         self.dimension = contract.dimension
         """Width of the vectors."""
         self.canaries = contract.canaries
         """What every server must agree with; empty until the first server of a new collection."""
 
-    async def prove(self, embedder: Embedder, access: ServerAccess) -> None:
+    async def prove(self, embedder: Embedder, access: ServerAccess) -> str:
         """Embed the canaries and compare.
 
+        Returns:
+            What was measured where two precisions meet; empty elsewhere.
+
         Raises:
-            ContractError: The server gives other vectors.
+            ContractError: The server gives other vectors, or vectors of a precision that the
+                collection's must not meet.
             ServerError: It cannot be used, or contradicts itself.
         """
+        now = Making(engine=access.engine, dtype=self._precision(access))
+        is_mixed = bool(self.canaries) and are_mixed(self.made_with.dtype, now.dtype)
+        if is_mixed and not self._mixed_precision:
+            raise _mixed(self._version, then=self.made_with.dtype, now=now.dtype)
         # A contract keeps the texts it was made with, whichever are in use by now.
         texts = [canary.text for canary in self.canaries] or CANARY_TEXTS
         canaries = await embed_canaries(
-            embedder, tokenizer=self._tokenizer, dimension=self.dimension, texts=texts
+            embedder,
+            tokenizer=self._tokenizer,
+            dimension=self.dimension,
+            texts=texts,
+            smallest=min_cosine(now.dtype),
         )
-        now = Making(engine=access.engine, dtype=access.dtype)
         if not self.canaries:
-            self.canaries, self._made_with = canaries, now
-        check_canaries(
+            self.canaries, self.made_with = canaries, now
+        smallest = min_cosine(self.made_with.dtype, now.dtype)
+        measured = check_canaries(
             canaries,
             known=self.canaries,
             version=self._version,
-            changes=describe_changes(self._made_with, now),
+            changes=describe_changes(self.made_with, now),
+            smallest=smallest,
         )
+        self.precision = now.dtype
+        if not is_mixed:
+            return ""
+        return (
+            f"{self._version} was made in {self.made_with.dtype}, and this server computes in"
+            f" {now.dtype}, which mixed_precision allows: canary texts, cosine {measured}; at least"
+            f" {smallest}."
+        )
+
+    def _precision(self, access: ServerAccess) -> str:
+        says_so = self._quantization is None or is_quantised(access.dtype)
+        return access.dtype if says_so else self._quantization or access.dtype
+
+
+def _mixed(version: str, *, then: str, now: str) -> ContractError:
+    return ContractError(
+        f"{version} was made in {then}, and this job's server computes in {now}: vectors of the two"
+        " differ, and are not mixed unasked.",
+        remedy="Set dtype to what it was, or fill a new version with --rebuild. To mix them all the"
+        " same, set mixed_precision = true.",
+    )
 
 
 def check_canaries(
-    canaries: Sequence[Canary], *, known: Sequence[Canary], version: str, changes: str = ""
-) -> None:
+    canaries: Sequence[Canary],
+    *,
+    known: Sequence[Canary],
+    version: str,
+    changes: str = "",
+    smallest: float = MIN_COSINE,
+) -> str:
     """Compare the server's canary vectors with those that the collection is made with.
 
     Args:
@@ -156,6 +219,10 @@ def check_canaries(
         known: The same texts with the vectors that they got then.
         version: The collection version that a message names.
         changes: What else changed since then, in a sentence.
+        smallest: The cosine that just passes.
+
+    Returns:
+        The cosines, by the texts' names.
 
     Raises:
         ContractError: The server gives other vectors.
@@ -164,16 +231,17 @@ def check_canaries(
         _NAMES.get(now.text, f"text {place}"): _cosine(now.to_vector(), then.to_vector())
         for place, (now, then) in enumerate(zip(canaries, known, strict=True), start=1)
     }
-    failing = {name: cosine for name, cosine in cosines.items() if cosine < MIN_COSINE}
+    failing = {name: cosine for name, cosine in cosines.items() if cosine < smallest}
+    measured = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
     if failing:
-        measured = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
         raise ContractError(
             f"{version}: the embedding server gives the canary texts other vectors than when the"
-            f" collection was made (cosine: {measured}; at least {MIN_COSINE})."
+            f" collection was made (cosine: {measured}; at least {smallest})."
             f"{f' {changes}' if changes else ''}",
             remedy=f"{_likely_cause(failing)} Restore what was, or run with --rebuild to fill a new"
             " version.",
         )
+    return measured
 
 
 def describe_changes(then: Making, now: Making) -> str:

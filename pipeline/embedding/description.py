@@ -26,7 +26,8 @@ class ServerDescription:
     engine: str | None
     """Name and version, such as `sglang 0.5.23`."""
     dtype: str | None
-    """Precision of the weights, as it was told; `auto` is the checkpoint's own."""
+    """Precision of the weights, as it was told; `auto` is the checkpoint's own, and a method such
+    as `fp8` says that it quantises them."""
 
 
 def describe_server(
@@ -50,7 +51,9 @@ def describe_server(
         served_name=_text(served.get("id")),
         max_input_tokens=_max_input_tokens(served, server_info),
         engine=f"sglang {version}" if version else None,
-        dtype=_text(server_info.get("dtype")) or _text(_meta(served).get("ftype")),
+        dtype=_text(server_info.get("quantization"))
+        or _text(server_info.get("dtype"))
+        or _text(_meta(served).get("ftype")),
     )
 
 

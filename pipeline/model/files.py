@@ -41,6 +41,8 @@ class ModelFiles:
     vocab_size: int
     max_positions: int
     """The longest input that the model was made for, in tokens."""
+    quantization: str | None = None
+    """How the checkpoint was quantised, in SGLang's words such as `fp8`; None for not at all."""
 
 
 class _RopeScaling(BaseModel):
@@ -48,6 +50,12 @@ class _RopeScaling(BaseModel):
 
     factor: float = 1.0
     original_max_position_embeddings: int | None = None
+
+
+class _Quantization(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    quant_method: str
 
 
 class _ModelConfig(BaseModel):
@@ -59,6 +67,7 @@ class _ModelConfig(BaseModel):
     rope_scaling: _RopeScaling | None = None
     rope_parameters: _RopeScaling | None = None
     """The same in transformers 5."""
+    quantization_config: _Quantization | None = None
 
     @property
     def max_positions(self) -> int:
@@ -160,6 +169,7 @@ def _describe(
             f"model: config.json of {name} is not a Qwen3 configuration ({fields or 'not JSON'})",
             remedy="Use a Qwen3-Embedding model, or another decoder model in the same format.",
         ) from error
+    quantized = config.quantization_config
     return ModelFiles(
         name=name,
         location=location,
@@ -169,6 +179,7 @@ def _describe(
         width=config.hidden_size,
         vocab_size=config.vocab_size,
         max_positions=config.max_positions,
+        quantization=quantized.quant_method.casefold() if quantized else None,
     )
 
 

@@ -55,6 +55,8 @@ class ServerProfile:
     max_tokens: int
     """Longest input, instruction and end token included."""
     dtype: str = "auto"
+    quantization: str | None = None
+    """SGLang's name of the method; None leaves it to the checkpoint."""
     revision: str | None = None
     compute_capability: tuple[int, int] | None = None
     """Of the GPU; None on the CPU or where it is unknown."""
@@ -82,6 +84,8 @@ def sglang_flags(profile: ServerProfile, *, port: int) -> list[str]:
     if profile.revision is not None:
         flags += ["--revision", profile.revision]
     flags += ["--host", "127.0.0.1", "--port", str(port), "--dtype", profile.dtype]
+    if profile.quantization is not None:
+        flags += ["--quantization", profile.quantization]
     flags += ["--context-length", str(profile.context_tokens)]
     # Access lines would be most of a night's log.
     flags += ["--log-level", "info", "--log-level-http", "warning"]

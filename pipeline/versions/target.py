@@ -8,6 +8,7 @@ from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ContractError, LockHeldError
+from embed_index.schemas.precision import are_mixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,10 @@ def choose_target(
     is_unfinished = newest != live and (live is None or newest not in once_live)
     if newest is not None and is_unfinished:
         contract = versions.contract(newest)
-        if not contract.differences(wanted) and versions.carried(newest) == tuple(carried):
+        is_the_same = not contract.differences(wanted) and versions.carried(newest) == tuple(
+            carried
+        )
+        if is_the_same and not are_mixed(contract.dtype, wanted.dtype):
             return TargetVersion(
                 name=newest, contract=contract, carried=tuple(carried), exists=True, is_live=False
             )

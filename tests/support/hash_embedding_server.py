@@ -4,14 +4,15 @@
 
 Equal ids get equal vectors, different ones nearly orthogonal ones, whatever the batch. It speaks
 what the client needs of HTTP and asks for its key. `salt` makes it another model; `plain` knows
-neither base64 nor widths, and `max_inputs` is the most that it takes in one request.
+neither base64 nor widths, `max_inputs` is the most that it takes in one request, and `says` is what
+it says of itself, as SGLang's /server_info does.
 """
 
 import base64
 import hashlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -39,6 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
     salt: str = ""
     plain: bool = False
     max_inputs: float = float("inf")
+    says: Mapping[str, str] | None = None
     num_embedded: int = 0
     """Inputs answered so far, canaries and probes included."""
     changes_after: float = float("inf")
@@ -88,7 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         return base64.b64encode(vector).decode()
 
     def do_GET(self) -> None:
-        self._answer(404, {})
+        if self.says is None or self.path != "/server_info":
+            self._answer(404, {})
+        else:
+            self._answer(200, self.says)
 
     def _answer(self, status: int, reply: object) -> None:
         content = orjson.dumps(reply)
@@ -119,12 +124,14 @@ class HashEmbeddingServer:
         salt: str = "",
         plain: bool = False,
         max_inputs: float = float("inf"),
+        says: Mapping[str, str] | None = None,
     ) -> None:
         class Handler(_Handler):
             """With counters of its own."""
 
         Handler.salt, Handler.plain, Handler.max_inputs = salt, plain, max_inputs
         Handler.was_asked = threading.Event()
+        Handler.says = says
         Handler.may_answer = threading.Event()
         Handler.may_answer.set()
         self._handler = Handler

@@ -444,3 +444,10 @@ def test_neither_torch_nor_sglang_is_imported(host: Path) -> None:
 
     assert "embed_index.jobs.examination.host" in modules
     assert not modules & {"torch", "sglang", "transformers"}
+
+
+def test_a_precision_that_this_host_cannot_compute_in_is_a_problem(host: Path) -> None:
+    problem = the_problem(doctor("--dtype", "fp8", expect=2))
+
+    assert problem["subject"] == "precision"
+    assert "no fewer than 16 bits" in problem["found"]

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from embed_index.pipeline.embedding.canaries import (
     Making,
     check_canaries,
     describe_changes,
+    embed_canaries,
 )
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.wire import normalise
@@ -190,3 +192,107 @@ def test_what_was_said_neither_then_nor_now_is_left_out() -> None:
     assert describe_changes(then, Making(engine="unknown", dtype="Q8_0")) == (
         "Precision: was not said, is Q8_0."
     )
+
+
+def fp8_gate(tokenizer: ModelTokenizer, *, known: Sequence[Canary], mixed: bool) -> CanaryGate:
+    contract = make_contract(dimension=WIDTH).model_copy(
+        update={"engine": "sglang 0.5.22", "dtype": "bfloat16", "canaries": tuple(known)}
+    )
+    return CanaryGate(tokenizer, contract=contract, version="docs_v1", mixed_precision=mixed)
+
+
+async def test_quantised_vectors_do_not_enter_a_collection_of_others_unasked(
+    tokenizer: ModelTokenizer,
+) -> None:
+    known = await embed_canaries(Model(1), tokenizer=tokenizer, dimension=WIDTH)
+
+    with pytest.raises(ContractError, match=r"docs_v1 was made in bfloat16, .* in fp8") as error:
+        await fp8_gate(tokenizer, known=known, mixed=False).prove(
+            Model(1), replace(ACCESS, dtype="fp8")
+        )
+    assert "mixed_precision = true" in error.value.remedy
+
+
+@pytest.mark.parametrize(("then", "now"), [("bfloat16", "float32"), ("fp8", "fp8")])
+async def test_other_precisions_meet_as_ever(
+    tokenizer: ModelTokenizer, then: str, now: str
+) -> None:
+    known = await embed_canaries(Model(1), tokenizer=tokenizer, dimension=WIDTH)
+    contract = make_contract(dimension=WIDTH).model_copy(update={"dtype": then, "canaries": known})
+    entrance = CanaryGate(tokenizer, contract=contract, version="docs_v1")
+
+    assert await entrance.prove(Model(1), replace(ACCESS, dtype=now)) == ""
+
+
+class Rounded(Model):
+    """Model 1, its vectors turned as far as a coarser precision turns them."""
+
+    def __init__(self, cosine: float) -> None:
+        super().__init__(1)
+        self._cosine = cosine
+
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        exact = await super().embed(token_ids, dimension=dimension)
+        across = np.roll(exact, 1, axis=1)
+        across -= (across * exact).sum(axis=1, keepdims=True) * exact
+        turned = self._cosine * exact + np.sqrt(1 - self._cosine**2) * normalise(across)
+        return normalise(turned.astype(np.float32))
+
+
+async def test_where_they_may_meet_what_was_measured_is_said(tokenizer: ModelTokenizer) -> None:
+    known = await embed_canaries(Model(1), tokenizer=tokenizer, dimension=WIDTH)
+
+    said = await fp8_gate(tokenizer, known=known, mixed=True).prove(
+        Rounded(0.9951), replace(ACCESS, dtype="fp8")
+    )
+
+    assert said.startswith("docs_v1 was made in bfloat16, and this server computes in fp8")
+    assert "short 0.9951, four scripts 0.9951, long 0.9951" in said
+
+
+@pytest.mark.parametrize(("mixed", "dtype"), [(True, "float32"), (False, "bfloat16")])
+async def test_without_a_quantised_side_the_threshold_stays(
+    tokenizer: ModelTokenizer, mixed: bool, dtype: str
+) -> None:
+    known = await embed_canaries(Model(1), tokenizer=tokenizer, dimension=WIDTH)
+
+    with pytest.raises(ContractError, match=r"at least 0\.999"):
+        await fp8_gate(tokenizer, known=known, mixed=mixed).prove(
+            Rounded(0.9951), replace(ACCESS, dtype=dtype)
+        )
+
+
+async def test_another_model_does_not_pass_for_a_precision(tokenizer: ModelTokenizer) -> None:
+    known = await embed_canaries(Model(1), tokenizer=tokenizer, dimension=WIDTH)
+
+    with pytest.raises(ContractError, match="canary texts other vectors"):
+        await fp8_gate(tokenizer, known=known, mixed=True).prove(
+            Rounded(0.985), replace(ACCESS, dtype="fp8")
+        )
+
+
+@pytest.mark.parametrize(("dtype", "passes"), [("fp8", True), ("bfloat16", False)])
+async def test_fp8_may_differ_from_itself_by_what_its_rounding_does(
+    tokenizer: ModelTokenizer, dtype: str, passes: bool
+) -> None:
+    contract = make_contract(dimension=WIDTH).model_copy(update={"canaries": ()})
+    entrance = CanaryGate(tokenizer, contract=contract, version="docs_v1")
+    access = replace(ACCESS, dtype=dtype)
+    await entrance.prove(Model(1), access)
+
+    with nullcontext() if passes else pytest.raises(ContractError):
+        await entrance.prove(Rounded(0.9972), access)
+    # Some 0.997 between a text alone and in a batch.
+    with nullcontext() if passes else pytest.raises(ServerError):
+        await entrance.prove(Model(1, noise_in_batches=0.08), access)
+
+
+async def test_a_quantised_checkpoint_is_what_made_the_vectors_whatever_its_server_says(
+    tokenizer: ModelTokenizer,
+) -> None:
+    contract = make_contract(dimension=WIDTH).model_copy(update={"canaries": ()})
+    entrance = CanaryGate(tokenizer, contract=contract, version="docs_v1", quantization="awq")
+
+    await entrance.prove(Model(1), replace(ACCESS, dtype="bfloat16"))
+
+    assert (entrance.made_with.dtype, entrance.precision) == ("awq", "awq")

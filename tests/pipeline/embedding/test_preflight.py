@@ -99,6 +99,12 @@ async def test_an_sglang_server_that_cuts_lacks_nothing() -> None:
     )
 
 
+async def test_a_server_that_quantises_says_so_before_its_dtype() -> None:
+    info = {"version": "0.5.23", "dtype": "bfloat16", "quantization": "fp8"}
+
+    assert (await access(asks_for_the_key(SGLANG | {"/server_info": info}))).dtype == "fp8"
+
+
 async def test_a_server_that_only_embeds_is_usable_and_says_what_it_lacks() -> None:
     def uncut(request: Request) -> Answer:
         return reply([vector_of(ids) for ids in request.body["input"]])

@@ -115,3 +115,16 @@ def test_the_revision_of_a_folder_follows_its_content(sample_model: Path, tmp_pa
     (folder / "model.safetensors").write_bytes(b"other weights")
 
     assert find_model(str(folder)).revision != before
+
+
+def test_a_checkpoint_says_how_it_was_quantised(sample_model: Path, tmp_path: Path) -> None:
+    folder = copy_model(sample_model, tmp_path / "model")
+    before = find_model(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "FP8", "activation_scheme": "dynamic"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+    quantised = find_model(str(folder))
+
+    assert (before.quantization, quantised.quantization) == (None, "fp8")
+    assert quantised.revision != before.revision

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_an_override_takes_the_flags_along_that_depend_on_it(override: str) -> N
 
     assert value_of(override, flags) == "4096"
     assert "--prefill-only-disable-kv-cache" not in flags
+
+
+def test_sglang_quantises_where_it_is_told_to_and_not_of_itself() -> None:
+    in_fp8 = replace(profile(), dtype="bfloat16", quantization="fp8")
+
+    flags = sglang_flags(in_fp8, port=1)
+    assert (value_of("--dtype", flags), value_of("--quantization", flags)) == ("bfloat16", "fp8")
+    assert value_of("--attention-backend", flags) == "fa3"
+    assert "--quantization" not in sglang_flags(profile(), port=1)
 
 
 def test_extra_flags_win() -> None:
