@@ -299,4 +299,5 @@ def _create_index(
 ) -> None:
     wanted = client.prepare_index_params()
     wanted.add_index(field, index_type=index_type, index_name=field, **parameters)
-    client.create_index(collection, wanted, timeout=_LOAD_SECONDS)
+    # To wait is to sleep half a second and ask; loading waits for whatever it needs.
+    client.create_index(collection, wanted, timeout=_LOAD_SECONDS, sync=False)

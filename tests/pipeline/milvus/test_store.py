@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from milvus_fixtures import DIMENSION, make_batch, make_contract, unit_vectors
 from pymilvus import DataType, MilvusClient
+from pymilvus.client.grpc_handler import GrpcHandler
 
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.schema import build_schema
@@ -362,3 +363,18 @@ def make_plain_collection(client: MilvusClient, name: str) -> None:
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=DIMENSION)
     client.create_collection(name, schema=schema, timeout=20)
+
+
+def test_a_new_version_waits_for_no_index(
+    store: MilvusStore, alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to index yet, and the SDK's way of waiting is to sleep first."""
+
+    def wait(*_: object, **__: object) -> None:
+        raise AssertionError("waited for an index")
+
+    monkeypatch.setattr(GrpcHandler, "wait_for_creating_index", wait)
+    version = store.versions.create(alias, contract=make_contract())
+    indexes = store._connection.call(lambda client: client.list_indexes(version), doing="listing")
+
+    assert sorted(indexes) == ["doc_id", "embedding"]
