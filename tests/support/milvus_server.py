@@ -58,7 +58,12 @@ DEFAULT_SETTINGS: Mapping[str, Any] = {
     "mq": {"type": "rocksmq"},
     "common": {"storageType": "local", "session": {"ttl": 10}},
     "proxy": {"grpc": {"serverMaxRecvSize": 64 << 20, "serverMaxSendSize": 64 << 20}},
-    "queryCoord": {"checkInterval": 100, "distPullInterval": 100},
+    "queryCoord": {
+        "checkInterval": 100,
+        "distPullInterval": 100,
+        **dict.fromkeys(("checkSegmentInterval", "checkChannelInterval"), 100),
+        **dict.fromkeys(("checkHandoffInterval", "checkIndexInterval"), 100),
+    },
     "log": {"level": "warn", "stdout": True},
     "grpc": {"log": {"level": "ERROR"}},
 }
