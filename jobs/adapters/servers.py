@@ -117,13 +117,18 @@ def request_for(
 
 
 def choose_service(
-    settings: JobSettings, *, request: EmbeddingRequest, max_servers: int | None = None
+    settings: JobSettings,
+    *,
+    request: EmbeddingRequest,
+    log_owner: str,
+    max_servers: int | None = None,
 ) -> AbstractAsyncContextManager[EmbeddingService]:
     """Return the servers that settings name, or ones of our own that start with the context.
 
     Args:
         settings: Where servers are, or how they are started.
         request: What is asked of them.
+        log_owner: What the logs of our own are called, such as the run's name.
         max_servers: How many are of use; None for all.
 
     Raises:
@@ -140,7 +145,7 @@ def choose_service(
     gpus = chosen_gpus(settings)[:max_servers]
     request = replace(request, min_tokens_per_second=min_tokens_per_second())
     launches = [
-        _launcher(settings, request=request, gpu=gpu, port_offset=offset)
+        _launcher(settings, request=request, gpu=gpu, port_offset=offset, log_owner=log_owner)
         for offset, gpu in enumerate(gpus)
     ]
     return managed_service(launches, request=request)
@@ -181,7 +186,12 @@ def chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
 
 
 def _launcher(
-    settings: JobSettings, *, request: EmbeddingRequest, gpu: int | None, port_offset: int
+    settings: JobSettings,
+    *,
+    request: EmbeddingRequest,
+    gpu: int | None,
+    port_offset: int,
+    log_owner: str,
 ) -> Callable[[], ManagedServer]:
     profile = server_profile(settings, model=request.model, max_tokens=request.max_tokens)
     port = settings.server_port + port_offset if settings.server_port else None
@@ -190,6 +200,7 @@ def _launcher(
         server = ManagedServer(
             profile,
             log_folder=settings.state_dir / "logs",
+            log_owner=log_owner,
             port=port,
             gpu=gpu,
             start_seconds=settings.start_timeout_seconds,

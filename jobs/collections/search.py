@@ -7,6 +7,7 @@ from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.pipeline.milvus.stored import SearchHit
 from embed_index.pipeline.model.files import ModelFiles, find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
+from embed_index.pipeline.server.server_log import name_log
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, ContractError
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
@@ -95,7 +96,9 @@ async def _embed_query(
         settings, model=model, tokenizer=tokenizer, contract=contract, version=version
     )
     request = request_for(settings, model=model, gate=gate, max_tokens=query.size)
-    async with choose_service(settings, request=request, max_servers=1) as service:
+    async with choose_service(
+        settings, request=request, max_servers=1, log_owner=name_log("search")
+    ) as service:
         vectors = await service.embedder.embed([query], dimension=contract.dimension)
     vector: Vectors = vectors[0]
     return vector

@@ -29,6 +29,7 @@ from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.server.server_log import name_log
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.audit_findings import AuditReport, Verification
@@ -126,7 +127,12 @@ class _Audit:
         request = request_for(
             settings, model=inputs.model, gate=gate, max_tokens=settings.max_tokens
         )
-        service = choose_service(settings, request=request, max_servers=1)
+        service = choose_service(
+            settings,
+            request=request,
+            max_servers=1,
+            log_owner=name_log(f"{settings.collection}-verify"),
+        )
         return (await servers.enter_async_context(service)).embedder
 
 

@@ -149,7 +149,10 @@ class IndexingPass:
             max_tokens=settings.max_tokens,
             tell=self._reporter.notice,
         )
-        service = await servers.enter_async_context(choose_service(settings, request=request))
+        owner = f"{settings.collection}-{self._run.name}"
+        service = await servers.enter_async_context(
+            choose_service(settings, request=request, log_owner=owner)
+        )
         self._run.precision = self._gate.precision
         if not target.exists:
             contract = target.contract.model_copy(

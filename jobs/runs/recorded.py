@@ -34,6 +34,7 @@ class RecordedRun:
         self._began = began
         record = ledger.runs.start()
         self.id = record.id
+        self.name = record.name
         self.tally = RunTally()
         self.precision = ""
         """Of the run's vectors, once a server has made some."""

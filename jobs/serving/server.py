@@ -18,6 +18,7 @@ from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.launch_checks import LOOPBACK, free_port
 from embed_index.pipeline.server.life import ServerProcess
 from embed_index.pipeline.server.process import KILL_SECONDS, ManagedServer
+from embed_index.pipeline.server.server_log import name_log
 from embed_index.pipeline.server.serving import Watchfulness, keep_serving
 from embed_index.pipeline.server.serving_record import ServingRecord, recorded_serving
 from embed_index.pipeline.server.supervision import Tell
@@ -101,10 +102,13 @@ def _launcher(settings: JobSettings, *, port: int) -> Launcher:
         settings, model=model, max_tokens=_longest_input(settings, model=model)
     )
 
+    owner = name_log("serve")
+
     def launch(key: SecretStr) -> ServerProcess:
         server = ManagedServer(
             profile,
             log_folder=settings.state_dir / "logs",
+            log_owner=owner,
             port=port,
             key=key,
             start_seconds=settings.start_timeout_seconds,

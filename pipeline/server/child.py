@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from embed_index.pipeline.secrecy.redaction import KeyRedactor
 from embed_index.pipeline.server.gate import KeyGate
+from embed_index.pipeline.server.server_log import BoundedLog
 
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
@@ -173,7 +174,7 @@ def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedac
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _forward(server))
-    lifeline, output = sys.stdin.fileno(), sys.stdout.fileno()
+    lifeline, output = sys.stdin.fileno(), BoundedLog(sys.stdout.fileno())
     poller = select.poll()
     for descriptor in (lifeline, ended, log):
         poller.register(descriptor, select.POLLIN)
@@ -184,12 +185,13 @@ def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedac
             break
         if log in ready:
             if piece := os.read(log, _PIPE_BYTES):
-                _write(output, redactor.feed(piece))
+                output.write(redactor.feed(piece))
             else:
                 poller.unregister(log)
         elif ended in ready:
             # Only once the log has run dry: its last lines say why the server ended.
-            _write(output, redactor.flush() + _describe_end(server))
+            output.write(redactor.flush())
+            output.close(_describe_end(server))
             break
     os.killpg(0, signal.SIGKILL)
     raise AssertionError("unreachable: SIGKILL ends the guard too")
@@ -205,12 +207,6 @@ def _describe_end(server: int) -> bytes:
     code = os.waitstatus_to_exitcode(status)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"SGLang's main process ended: {how}\n".encode()
-
-
-def _write(output: int, piece: bytes) -> None:
-    # A full disk must not end a night's run.
-    with contextlib.suppress(OSError):
-        os.write(output, piece)
 
 
 if __name__ == "__main__":

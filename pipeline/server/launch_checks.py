@@ -1,7 +1,6 @@
-"""What must hold on this host before a server is started: model, packages, port, log."""
+"""What must hold on this host before a server is started: model, packages, port."""
 
 import importlib.util
-import os
 import socket
 from pathlib import Path
 
@@ -55,18 +54,4 @@ def check_port(port: int) -> None:
         raise ConfigurationError(
             f"Port {port} on {LOOPBACK} cannot be used: {error}.",
             remedy="Choose another port, or none to take a free one.",
-        ) from error
-
-
-def open_log(path: Path) -> int:
-    """Open a fresh log that only we can read; the one before is kept beside it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.replace(path.with_suffix(".log.1"))
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The server's log {path} cannot be written: {error}.",
-            remedy="Choose another state folder.",
         ) from error

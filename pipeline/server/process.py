@@ -32,9 +32,9 @@ from embed_index.pipeline.server.launch_checks import (
     check_model,
     check_port,
     free_port,
-    open_log,
 )
 from embed_index.pipeline.server.process_group import kill_group, living_members, wait_until_empty
+from embed_index.pipeline.server.server_log import name_log, next_log, open_log
 from embed_index.schemas.errors import ServerError
 
 _CHILD_MODULE = "embed_index.pipeline.server.child"
@@ -61,6 +61,7 @@ class ManagedServer:
         profile: ServerProfile,
         *,
         log_folder: Path,
+        log_owner: str = "",
         port: int | None = None,
         gpu: int | None = None,
         key: SecretStr | None = None,
@@ -73,6 +74,7 @@ class ManagedServer:
         Args:
             profile: What is served, and on what.
             log_folder: Gets the server's log; created where it is missing.
+            log_owner: What the log is called, such as a run's name; empty for a name of its own.
             port: Loopback port; None takes a free one.
             gpu: Position among the visible GPUs, for one server a GPU; None leaves it to SGLang.
             key: What the server asks for; None draws a random one.
@@ -86,8 +88,8 @@ class ManagedServer:
         self._start_seconds = start_seconds
         self._grace_seconds = grace_seconds
         self._environ = environ
-        name = "embedding-server" if gpu is None else f"embedding-server-{gpu}"
-        self.log_path = log_folder / f"{name}.log"
+        self._log_owner = log_owner or name_log("server")
+        self.log_path = next_log(log_folder, self._log_owner, gpu=gpu)
         self.endpoint = EmbeddingEndpoint.from_settings(
             f"http://{LOOPBACK}:{self._port}",
             key=key if key is not None else SecretStr(secrets.token_urlsafe(32)),
@@ -144,7 +146,7 @@ class ManagedServer:
         environment = child_environment(
             self._environ, device=self._profile.device, local_model=local_model, gpu=self._gpu
         )
-        log = open_log(self.log_path)
+        self.log_path, log = open_log(self.log_path.parent, self._log_owner, gpu=self._gpu)
         try:
             # Should an exception strike between here and the assignment, the pipe is closed with
             # the object, and the guard ends the group.

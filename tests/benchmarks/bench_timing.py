@@ -50,9 +50,11 @@ class FirstRequest:
 
     @asynccontextmanager
     async def choose_service(
-        self, settings: JobSettings, *, request: EmbeddingRequest
+        self, settings: JobSettings, *, request: EmbeddingRequest, log_owner: str
     ) -> AsyncIterator[EmbeddingService]:
-        async with server_choice.choose_service(settings, request=request) as service:
+        async with server_choice.choose_service(
+            settings, request=request, log_owner=log_owner
+        ) as service:
             self._embedder = service.embedder
             yield EmbeddingService(embedder=self, access=service.access)
 

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -84,8 +83,9 @@ class Run:
         return found[0]
 
     def is_ready(self) -> bool:
-        log = self.folder / ".embed-index" / "logs" / "embedding-server.log"
-        return log.exists() and re.search(rb"ready to roll", log.read_bytes()) is not None
+        logs = (self.folder / ".embed-index" / "logs").glob("*.log")
+        newest = max(logs, key=lambda log: log.stat().st_mtime_ns, default=None)
+        return newest is not None and b"ready to roll" in newest.read_bytes()
 
     def finish(self) -> dict[str, int]:
         output, _ = self.process.communicate(timeout=600)
