@@ -2,7 +2,8 @@
 
 What was in flight is sent again. Each of those requests is a suspect and goes alone, so that an
 innocent one is not blamed; one that is alone with two dead servers is refused, which has
-`batch_isolation` halve it until the chunk at fault stands alone.
+`batch_isolation` halve it until the chunk at fault stands alone. Where none ever is, the servers
+die of something else, such as the size of requests, and that ends after some of them.
 """
 
 import asyncio
@@ -32,6 +33,9 @@ class RestartPolicy:
 
     max_deaths: int = 5
     """Without an answer in between; steps towards a chunk at fault do not count."""
+    max_unexplained: int = 16
+    """Of all servers of a run, with answers in between and no chunk at fault. To find one chunk of
+    512 takes twelve."""
     first_pause_seconds: float = 1.0
     max_pause_seconds: float = 60.0
 
@@ -148,6 +152,7 @@ class SupervisedEmbedder:
     async def _supervise(self, life: ServerLife) -> None:
         while True:
             failure = await life.wait_until_over()
+            self._supervision.suspects.note_death()
             if life.num_inputs_alone <= 1:
                 self._num_deaths += 1
             self._leave(life)
@@ -157,8 +162,19 @@ class SupervisedEmbedder:
 
     async def _restart(self, failure: EmbedIndexError) -> ServerLife:
         policy = self._supervision.policy
+        num_unexplained = self._supervision.suspects.num_unexplained
+        if num_unexplained > policy.max_unexplained:
+            raise ServerError(
+                f"The embedding server died {num_unexplained} times with answers in between, and no"
+                f" chunk is at fault; last: {failure.message}",
+                remedy="It may lack memory for that many tokens at once: lower --batch-tokens or"
+                " --max-in-flight. Then run again: nothing done is lost.",
+            ) from failure
         while self._num_deaths <= policy.max_deaths:
-            self._supervision.tell(f"{failure.message.splitlines()[0]} It is started again.")
+            self._supervision.tell(
+                f"{failure.message.splitlines()[0]} It is started again"
+                f"{_nth(num_unexplained, policy.max_unexplained)}."
+            )
             await asyncio.sleep(policy.pause_seconds(self._num_deaths))
             try:
                 self._start()
@@ -208,6 +224,13 @@ class SupervisedEmbedder:
         self._next.set_exception(error)
         # Perhaps nobody waits any more.
         self._next.exception()
+
+
+def _nth(num_unexplained: int, most: int) -> str:
+    """Say how often it died, once that is no accident any more."""
+    if num_unexplained <= most // 2:
+        return ""
+    return f", for the {num_unexplained}th time of at most {most}"
 
 
 def _kills_server() -> RequestRefusedError:

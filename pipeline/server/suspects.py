@@ -10,6 +10,9 @@ from embed_index.schemas.records import TokenIds
 _STRIKES_TO_CONVICT = 2
 """A server may be killed from outside just while an innocent input is alone with it."""
 
+_ANSWERS_TO_FORGIVE = 1_000
+"""Requests in a row, after which deaths are no row any more."""
+
 
 class Turnstile:
     """Lets many requests pass together, or one alone; who waits to be alone goes first."""
@@ -62,6 +65,9 @@ class Suspects:
 
     def __init__(self) -> None:
         self._strikes: dict[bytes, int] = {}
+        self.num_unexplained = 0
+        """Deaths since an input was last found guilty of one, or since many were embedded."""
+        self._num_answers = 0
 
     def include(self, inputs: Sequence[TokenIds]) -> bool:
         """Tell whether a request must be sent alone."""
@@ -69,9 +75,17 @@ class Suspects:
 
     def convict(self, inputs: Sequence[TokenIds]) -> bool:
         """Tell whether one of the inputs has killed servers all by itself, twice."""
-        return bool(self._strikes) and any(
+        is_guilty = bool(self._strikes) and any(
             self._strikes.get(_digest(ids), 0) >= _STRIKES_TO_CONVICT for ids in inputs
         )
+        if is_guilty:
+            self.num_unexplained = 0
+        return is_guilty
+
+    def note_death(self) -> None:
+        """Count the death of a server, whatever it comes from."""
+        self.num_unexplained += 1
+        self._num_answers = 0
 
     def strike(self, inputs: Sequence[TokenIds]) -> None:
         """Count a death of which one of the inputs is the cause, or chance."""
@@ -81,6 +95,9 @@ class Suspects:
 
     def clear(self, inputs: Sequence[TokenIds]) -> None:
         """Forget what was held against inputs that are embedded now."""
+        self._num_answers += 1
+        if self._num_answers >= _ANSWERS_TO_FORGIVE:
+            self.num_unexplained = 0
         if self._strikes:
             for ids in inputs:
                 self._strikes.pop(_digest(ids), None)

@@ -19,6 +19,7 @@ from supervised import (
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.embedding.wire import normalise
+from embed_index.pipeline.server import suspects
 from embed_index.pipeline.server.service import EmbedderPool
 from embed_index.pipeline.server.supervision import RestartPolicy
 from embed_index.pipeline.server.suspects import Suspects
@@ -153,8 +154,57 @@ async def test_a_server_that_always_dies_ends_the_run() -> None:
             await embedder.embed([np.array([1], dtype=np.int32)], dimension=DIMENSION)
 
     assert told
-    assert set(told) == {"The embedding server ended unexpectedly. It is started again."}
+    assert {text.split(",")[0].rstrip(".") for text in told} == {
+        "The embedding server ended unexpectedly. It is started again"
+    }
     assert all(not server.is_alive() for server in launch.servers)
+
+
+async def test_a_server_that_dies_of_every_full_batch_ends_the_run_with_a_word() -> None:
+    launch = Nursery(lambda: FragileServer(dies=lambda inputs: len(inputs) > 4))
+    told: list[str] = []
+
+    async def embed_full_batches(embedder: Embedder) -> None:
+        for start in range(0, 800, 8):
+            await embed_all(embedder, batch(*range(start, start + 8)))
+
+    async with supervised(launch, supervision(told=told)) as embedder:
+        with pytest.raises(ServerError, match=r"died 17 times .* no chunk is at fault") as caught:
+            await embed_full_batches(embedder)
+
+    assert "lower --batch-tokens" in caught.value.remedy
+    assert launch.num_lives == 1 + QUICK.max_unexplained
+    assert told[0] == "The embedding server ended unexpectedly. It is started again."
+    assert told[-1].endswith("It is started again, for the 16th time of at most 16.")
+
+
+async def test_any_number_of_deadly_chunks_is_found() -> None:
+    deadly = {63, 64, 130, 255}
+    launch = Nursery(lambda: FragileServer(dies=any_of(*deadly)))
+    batches = [batch(*range(start, start + 64)) for start in range(0, 256, 64)]
+
+    async with supervised(launch, supervision()) as embedder:
+        results = await embed_all(embedder, *batches)
+
+    check(results, refused=deadly)
+    assert launch.num_lives > 2 * QUICK.max_unexplained
+
+
+async def test_deaths_with_many_answers_in_between_are_forgiven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspects, "_ANSWERS_TO_FORGIVE", 3)
+    launch = Nursery(FragileServer)
+    policy = RestartPolicy(max_unexplained=1, first_pause_seconds=0.0)
+
+    async with supervised(launch, supervision(policy=policy)) as embedder:
+        for _ in range(4):
+            for number in range(3):
+                await embed_all(embedder, batch(number))
+            launch.servers[-1].die()
+        await embed_all(embedder, batch(9))
+
+    assert launch.num_lives == 5
 
 
 async def test_a_server_that_does_not_come_back_ends_the_run() -> None:
@@ -245,12 +295,12 @@ async def test_a_pool_rides_out_the_death_of_one_server() -> None:
     fates = iter([False, True])
     frail = Nursery(lambda: FragileServer(dies=lambda _: next(fates, False)))
     sound = Nursery(FragileServer)
-    suspects = Suspects()
+    shared = Suspects()
     batches = [batch(*range(start, start + 4)) for start in range(0, 80, 4)]
 
     async with (
-        supervised(frail, supervision(suspects=suspects)) as first,
-        supervised(sound, supervision(suspects=suspects)) as second,
+        supervised(frail, supervision(suspects=shared)) as first,
+        supervised(sound, supervision(suspects=shared)) as second,
     ):
         results = await embed_all(EmbedderPool([first, second]), *batches)
 
