@@ -175,3 +175,12 @@ async def test_a_proxy_of_an_unknown_kind_is_a_configuration_error(
     with pytest.raises(ConfigurationError, match=r"proxy .* cannot be used") as error:
         await check("https://gpu-host.invalid")
     assert "secret" not in str(error.value)
+
+
+async def test_no_authorities_are_read_for_plain_http_on_this_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading them takes longer than a small job's requests."""
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", pytest.fail)
+    async with misbehaving_server(always=guarded) as server:
+        await check(server.url)
