@@ -26,13 +26,14 @@ def serve(*, key_file: Path | None, job_file: Path | None, show_config: bool, **
 
     It runs until it is stopped, listens on loopback and answers nobody without the key. The key
     comes from --key-file, the systemd credential embedding-api-key, EMBEDDING_API_KEY in the
-    environment or .env; never from an argument, which `ps` would show.
+    environment or .env; never from an argument, which `ps` would show. Those of `embed-index keys
+    add` are taken, too.
 
     A server that ends, or has requests and answers none of them for --request-timeout-seconds and
     as long as its longest input may take, is started again with the same port and key; one that
-    keeps failing ends with exit code 4. SIGHUP reads the key anew and restarts the server when it
-    has finished what is in flight; closing the terminal ends it, but not under nohup. On SIGTERM or
-    Ctrl-C it finishes what is in flight, too; a second one ends it at once.
+    keeps failing ends with exit code 4. SIGHUP reads the keys anew, which are taken at once and
+    without a restart; closing the terminal ends it, but not under nohup. On SIGTERM or Ctrl-C it
+    finishes what is in flight; a second one ends it at once.
 
     \b
     embed-index serve --model Qwen/Qwen3-Embedding-4B --server-port 30000

@@ -30,6 +30,8 @@ def serve_unit(deployment: Deployment, *, key_file: Path) -> str:
         port=port,
         key_folder=shlex.quote(str(key_file.parent)),
         generate_key=f"{shlex.join(deployment.program)} keys generate --key-file {key}",
+        rotate_key=f"{shlex.join(deployment.program)} keys rotate --key-file {key}"
+        f" --state-dir {shlex.quote(printable(deployment.settings.state_dir))}",
         access=deployment.serve_access,
         key_file=_specifiers(key_file),
         **_service(deployment, command=command, folders=[deployment.settings.state_dir]),

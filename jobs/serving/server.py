@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import NoReturn
 
 import click
@@ -11,9 +13,11 @@ from pydantic import SecretStr
 
 from embed_index.jobs.adapters.servers import min_tokens_per_second, server_profile
 from embed_index.jobs.cli.signals import has_terminal, receiving
+from embed_index.jobs.serving.served_keys import ServedKeys, TakenKeys
 from embed_index.jobs.settings.loading import LoadedSettings
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import ModelFiles, check_max_tokens, find_model
+from embed_index.pipeline.secrecy.keyring import Keyring
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.launch_checks import LOOPBACK, free_port
 from embed_index.pipeline.server.life import ServerProcess
@@ -32,15 +36,16 @@ _HEALTH_SECONDS = 5.0
 """SGLang looks once a second whether it answers anybody."""
 _POLL_SECONDS = 0.1
 
-ReadKey = Callable[[], SecretStr]
-Launcher = Callable[[SecretStr], ServerProcess]
+_READ_AGAIN_SECONDS = 10.0
+
+Launcher = Callable[[Keyring], ServerProcess]
 
 
 def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSettings]) -> None:
-    """Run a server with the key of the settings until SIGINT or SIGTERM.
+    """Run a server with the key of the settings, and those with a name, until SIGINT or SIGTERM.
 
-    SIGHUP replaces it by one with the key that `reload` finds then; where the key is a
-    credential of systemd, which renews those only when it starts a service, it ends this process.
+    On SIGHUP, and when the time of a rotation's second key is over, it takes what `reload` and the
+    state folder's files say then, without a pause.
 
     Args:
         loaded: The settings, with a key.
@@ -59,15 +64,20 @@ def serve_until_stopped(loaded: LoadedSettings, *, reload: Callable[[], LoadedSe
         key_file=source.file,
         key_from_systemd=source.from_systemd,
     )
+    keys = ServedKeys(
+        settings.state_dir,
+        read_key=lambda: _key_of(reload().settings),
+        from_systemd=source.from_systemd,
+    )
     job = ServerJob(
         launcher=_launcher(settings, port=port),
         watchfulness=watchfulness_of(settings),
         tell=_tell,
-        read_key=None if source.from_systemd else lambda: _key_of(reload().settings),
+        read_keys=keys.read,
         end_seconds=settings.grace_seconds + KILL_SECONDS,
     )
     with recorded_serving(settings.state_dir, record):
-        asyncio.run(job.run(_key_of(settings)))
+        asyncio.run(job.run(keys.read(_key_of(settings))))
 
 
 def _key_of(settings: JobSettings) -> SecretStr:
@@ -104,13 +114,16 @@ def _launcher(settings: JobSettings, *, port: int) -> Launcher:
 
     owner = name_log("serve")
 
-    def launch(key: SecretStr) -> ServerProcess:
+    log_folder = settings.state_dir / "logs"
+
+    def launch(keyring: Keyring) -> ServerProcess:
         server = ManagedServer(
             profile,
-            log_folder=settings.state_dir / "logs",
+            log_folder=log_folder,
             log_owner=owner,
             port=port,
-            key=key,
+            keyring=keyring,
+            access_log=log_folder / "access.log",
             start_seconds=settings.start_timeout_seconds,
             grace_seconds=settings.grace_seconds,
         )
@@ -121,7 +134,7 @@ def _launcher(settings: JobSettings, *, port: int) -> Launcher:
 
 
 class ServerJob:
-    """Servers one after the other, each until a signal says what comes next."""
+    """A server that is kept up, and what signals make of it."""
 
     def __init__(
         self,
@@ -129,31 +142,32 @@ class ServerJob:
         launcher: Launcher,
         watchfulness: Watchfulness,
         tell: Tell,
-        read_key: ReadKey | None,
+        read_keys: Callable[[], TakenKeys],
         end_seconds: float = 60.0,
     ) -> None:
         """Prepare the job.
 
         Args:
-            launcher: Makes a server with a key, not started.
+            launcher: Makes a server with keys, not started.
             watchfulness: How closely it is watched.
             tell: Called with what people should know.
-            read_key: Reads the key anew; None where only a restart of this process can.
+            read_keys: Reads the keys as they are now; raises ConfigurationError.
             end_seconds: How long a server may take to end.
         """
         self._launcher = launcher
         self._watchfulness = watchfulness
         self._tell = tell
-        self._read_key = read_key
+        self._read_keys = read_keys
         self._end_seconds = end_seconds
         self._received: asyncio.Queue[signal.Signals] = asyncio.Queue()
         # Whoever starts it under nohup wants it to outlive the terminal.
         is_under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         self._ends_with_terminal = has_terminal() and not is_under_nohup
 
-    async def run(self, key: SecretStr) -> None:
-        """Serve until a signal ends it."""
-        next_key: SecretStr | None = key
+    async def run(self, keys: TakenKeys) -> None:
+        """Serve with these keys at first, until a signal ends it."""
+        self._keys = keys
+        self._server: ServerProcess | None = None
         with receiving(
             self._received.put_nowait,
             _SIGNALS,
@@ -161,32 +175,32 @@ class ServerJob:
             grace_seconds=self._end_seconds,
             says_a_word=False,
         ):
-            while next_key is not None:
-                next_key = await self._serve_until_signalled(next_key)
+            await self._serve()
 
-    async def _serve_until_signalled(self, key: SecretStr) -> SecretStr | None:
-        """Serve with one key; return the next one, None to end."""
+    async def _serve(self) -> None:
         serving = asyncio.create_task(
             keep_serving(
-                lambda: self._launcher(key),
+                self._launch,
                 watchfulness=self._watchfulness,
                 announce=self._announce,
                 tell=self._tell,
             )
         )
-        deciding = asyncio.create_task(self._decide(key))
+        obeying = asyncio.create_task(self._obey())
         try:
-            await asyncio.wait({serving, deciding}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, obeying}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 await serving
-            next_key = await deciding
-            if next_key is None:
-                await self._end(serving)
-            return next_key
+            await obeying
+            await self._end(serving)
         finally:
-            for task in (serving, deciding):
+            for task in (serving, obeying):
                 task.cancel()
-            await asyncio.wait({serving, deciding})
+            await asyncio.wait({serving, obeying})
+
+    def _launch(self) -> ServerProcess:
+        self._server = self._launcher(self._keys.keyring)
+        return self._server
 
     async def _end(self, serving: "asyncio.Task[NoReturn]") -> None:
         """Let a server finish what is in flight; one more signal to stop cuts it off."""
@@ -203,23 +217,45 @@ class ServerJob:
         while await self._received.get() == signal.SIGHUP:
             pass
 
-    async def _decide(self, key: SecretStr) -> SecretStr | None:
-        """Wait for a signal that changes something; return the next key, None to end."""
-        while await self._received.get() == signal.SIGHUP:
-            if self._ends_with_terminal and not has_terminal():
-                return None
-            if self._read_key is None:
+    async def _obey(self) -> None:
+        """Do what signals and the end of a rotation ask for, until it is to end."""
+        while True:
+            number = await self._next_signal()
+            if number in (signal.SIGINT, signal.SIGTERM):
+                self._tell(
+                    "ends when what is in flight is finished; one more signal ends it at once"
+                )
+                return
+            if number is not None and self._ends_with_terminal and not has_terminal():
+                return
+            self._take_keys()
+            if self._keys.is_credential_old:
                 self._tell("ends, so that systemd starts it again with the credential as it is now")
-                return None
-            try:
-                new = self._read_key()
-            except ConfigurationError as error:
-                self._tell(f"the key stays as it is: {error.message}")
-                continue
-            self._tell("restarts with " + ("the same key" if new == key else "the new key"))
-            return new
-        self._tell("ends when what is in flight is finished; one more signal ends it at once")
-        return None
+                return
+
+    async def _next_signal(self) -> signal.Signals | None:
+        """Wait for a signal; return None when the keys are to be read again before one comes."""
+        if self._keys.until is None:
+            return await self._received.get()
+        try:
+            async with asyncio.timeout(max(0.0, self._keys.until - time.time())):
+                return await self._received.get()
+        except TimeoutError:
+            return None
+
+    def _take_keys(self) -> None:
+        try:
+            self._keys = self._read_keys()
+        except ConfigurationError as error:
+            self._tell(f"the keys stay as they are: {error.message}")
+            if self._keys.until is not None:
+                # What is to end must not stay because a file cannot be read for a moment.
+                later = max(self._keys.until, time.time() + _READ_AGAIN_SECONDS)
+                self._keys = replace(self._keys, until=later)
+            return
+        if self._server is not None:
+            self._server.take_keys(self._keys.keyring)
+        self._tell(f"takes {self._keys.in_words()}")
 
     def _announce(self, server: ServerProcess, access: ServerAccess) -> None:
         url = server.endpoint.url

@@ -10,6 +10,7 @@ import httpx
 from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.proven import ProvenTransport
+from embed_index.pipeline.secrecy.proof import fingerprint
 from embed_index.schemas.errors import ConfigurationError
 
 _CONNECT_SECONDS = 10.0
@@ -81,6 +82,10 @@ class EmbeddingEndpoint:
         """Return the header that presents the key."""
         return {"Authorization": f"Bearer {self.key.get_secret_value()}"}
 
+    def _proven(self, limits: httpx.Limits) -> ProvenTransport:
+        known = fingerprint(self.key.get_secret_value().encode())
+        return ProvenTransport(known=known, limits=limits)
+
     def http_client(self) -> httpx.AsyncClient:
         """Return a client for the base address, without the key.
 
@@ -106,7 +111,7 @@ class EmbeddingEndpoint:
                 verify=self._authorities(),
                 timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
                 limits=limits,
-                transport=ProvenTransport(key=self.key, limits=limits) if self.is_ours else None,
+                transport=self._proven(limits) if self.is_ours else None,
                 headers={"Accept-Encoding": "identity"},
             )
         except (ImportError, ValueError):

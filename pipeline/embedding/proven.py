@@ -6,17 +6,23 @@ is sent after the right answer stays between the same two processes.
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 import httpx
-from pydantic import SecretStr
 
-from embed_index.pipeline.secrecy.proof import NONCE_HEADER, PROOF_LENGTH, draw_nonce, prove
+from embed_index.pipeline.secrecy.proof import (
+    NONCE_HEADER,
+    PROOF_LENGTH,
+    draw_nonce,
+    prove,
+)
 
 _OK = b"HTTP/1.1 200 "
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d{1,5})\r\n")
 _MAX_ANSWER_BYTES = 16_384
 _READ_BYTES = 4_096
 
@@ -33,7 +39,8 @@ class UnprovenServerError(httpx.ConnectError):
 class ProvenTransport(httpx.AsyncHTTPTransport):
     """Speaks plain HTTP to servers that prove to know the key."""
 
-    def __init__(self, *, key: SecretStr, limits: httpx.Limits) -> None:
+    def __init__(self, *, known: str, limits: httpx.Limits) -> None:
+        """Expect this key, by its fingerprint, to be known."""
         super().__init__()
         # Where httpx keeps its pool elsewhere this fails, rather than leave the old one in use.
         assert isinstance(self._pool, httpcore.AsyncConnectionPool)
@@ -41,15 +48,15 @@ class ProvenTransport(httpx.AsyncHTTPTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_ProvingBackend(key),
+            network_backend=_ProvingBackend(known),
         )
 
 
 class _ProvingBackend(httpcore.AnyIOBackend):
     """Opens connections and asks for their proof within the time for connecting."""
 
-    def __init__(self, key: SecretStr) -> None:
-        self._key = key
+    def __init__(self, known: str) -> None:
+        self._known = known
 
     async def connect_tcp(
         self,
@@ -79,34 +86,38 @@ class _ProvingBackend(httpcore.AnyIOBackend):
         if client is None or server is None:
             raise httpcore.ReadError("the connection was closed as soon as it was made")
         nonce = draw_nonce()
-        expected = prove(
-            self._key.get_secret_value(), nonce=nonce, client=client[:2], server=server[:2]
-        )
+        expected = prove(self._known, nonce=nonce, client=client[:2], server=server[:2])
         # SGLang's own check lets this method pass everywhere.
         await stream.write(
             f"OPTIONS / HTTP/1.1\r\nHost: {server[0]}:{server[1]}\r\n"
             f"{NONCE_HEADER}: {nonce}\r\n\r\n".encode()
         )
-        proof = await _read_proof(stream)
-        if len(proof) != PROOF_LENGTH:
+        proofs = await _read_proofs(stream)
+        if not proofs:
             raise UnprovenServerError("another program answers, which does not know the key")
-        if not secrets.compare_digest(proof, expected.encode()):
+        if not any(secrets.compare_digest(proof, expected.encode()) for proof in proofs):
             raise UnprovenServerError(
                 "what answers does not know the key, and may have another", has_other_key=True
             )
 
 
-async def _read_proof(stream: httpcore.AsyncNetworkStream) -> bytes:
-    """Return what follows the head of an answer with status 200; empty for any other answer."""
+async def _read_proofs(stream: httpcore.AsyncNetworkStream) -> list[bytes]:
+    """Return a proof for each key of a server, as it claims; none for any other answer."""
     received = b""
     while len(received) < _MAX_ANSWER_BYTES:
         piece = await stream.read(_READ_BYTES)
         if not piece:
             raise httpcore.ReadError("the other end closed the connection")
         received += piece
-        head, _, body = received.partition(b"\r\n\r\n")
+        head, end, body = received.partition(b"\r\n\r\n")
         if not head.startswith(_OK[: len(head)]):
-            return b""
-        if len(body) >= PROOF_LENGTH:
-            return body
-    return b""
+            return []
+        if not end:
+            continue
+        length = _LENGTH.search(head + b"\r\n")
+        # What followed would be taken for the answer to what is asked next.
+        if length is None or int(length[1]) % PROOF_LENGTH or len(body) > int(length[1]):
+            return []
+        if len(body) == int(length[1]):
+            return [body[at : at + PROOF_LENGTH] for at in range(0, len(body), PROOF_LENGTH)]
+    return []

@@ -1,10 +1,12 @@
 """Small files that only their owner may read, written whole or not at all."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 _PRIVATE_MODE = 0o600
+_DRAFT = re.compile(r"[0-9a-f]{16}")
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -32,6 +34,7 @@ def replace_private(path: Path, content: bytes) -> None:
         OSError: It cannot be written; the old one is untouched.
     """
     owner = path.stat()
+    remove_drafts(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     create_private(draft, content)
     try:
@@ -48,6 +51,19 @@ def shred(path: Path) -> None:
 
     A file system that writes elsewhere (copy on write, flash, snapshots) may keep the old blocks.
     """
+    remove_drafts(path)
+    _shred_one(path)
+
+
+def remove_drafts(path: Path) -> None:
+    """Overwrite and remove what a process that was killed while it replaced a file left of it."""
+    for draft in path.parent.iterdir():
+        beginning, _, rest = draft.name.rpartition(".")
+        if beginning == f".{path.name}" and _DRAFT.fullmatch(rest):
+            _shred_one(draft)
+
+
+def _shred_one(path: Path) -> None:
     with path.open("r+b") as file:
         overwrite(file.fileno())
     path.unlink()

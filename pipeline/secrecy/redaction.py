@@ -14,17 +14,25 @@ def spellings(secret: str) -> tuple[str, ...]:
 
 
 class KeyRedactor:
-    """Replaces a key, also as Python and JSON write it; holds back only what may begin one."""
+    """Replaces keys, also as Python and JSON write them; holds back only what may begin one."""
 
-    def __init__(self, key: bytes) -> None:
-        if not key:
-            raise ValueError("an empty key cannot be redacted")
-        self._keys = tuple(spelling.encode() for spelling in spellings(key.decode()))
-        self._pattern = re.compile(b"|".join(map(re.escape, self._keys)))
+    def __init__(self, *keys: bytes) -> None:
+        self._spellings: set[bytes] = set()
         self._held = b""
+        self.remember(*keys)
 
     def __repr__(self) -> str:
         return "KeyRedactor()"
+
+    def remember(self, *keys: bytes) -> None:
+        """Replace these keys, too, from here on."""
+        if not all(keys):
+            raise ValueError("an empty key cannot be redacted")
+        self._spellings |= {each.encode() for key in keys for each in spellings(key.decode())}
+        # One may contain another, so the longest goes first.
+        longest_first = sorted(self._spellings, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, longest_first)) or rb"(?!)")
+        self._longest = max(map(len, self._spellings), default=1)
 
     def feed(self, piece: bytes) -> bytes:
         """Return what can be shown of the stream so far and was not returned before."""
@@ -40,8 +48,11 @@ class KeyRedactor:
 
     def _num_begun(self, rest: bytes) -> int:
         """Return the length of the longest end of `rest` that is a beginning of a key."""
-        lengths = range(min(len(rest), len(self._keys[0]) - 1), 0, -1)
-        return next((n for n in lengths if rest.endswith(tuple(k[:n] for k in self._keys))), 0)
+        lengths = range(min(len(rest), self._longest - 1), 0, -1)
+        return next((n for n in lengths if self._begins_one(rest[-n:])), 0)
+
+    def _begins_one(self, end: bytes) -> bool:
+        return any(each.startswith(end) for each in self._spellings)
 
 
 _USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")

@@ -1,12 +1,13 @@
 """The server's own process: `python -m embed_index.pipeline.server.child [SGLang's flags]`.
 
 Two processes come of it. The first, a guard of a few megabytes, leads the process group, forks the
-second, which becomes SGLang, and stays. It writes the log, without the key, and ends the whole
+second, which becomes SGLang, and stays. It writes the log, without the keys, and ends the whole
 group as soon as SGLang ends or our parent does, in whatever way: then the kernel closes standard
 input, unless a fork of our parent keeps it open, and the guard becomes an orphan. SGLang's own
 children are ended with it, also those that are still starting and would outlive it.
 
-Standard input: one line, our parent's process id and the key; then it stays open as a lifeline.
+Standard input: a line whenever the keys change (`key_pipe`); it stays open as a lifeline. The guard
+keeps the keys themselves, for its masking, and hands their fingerprints on to the gate.
 Standard output: the log file.
 """
 
@@ -15,51 +16,65 @@ import ctypes
 import importlib
 import multiprocessing
 import os
+import secrets
 import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from embed_index.pipeline.secrecy.redaction import KeyRedactor
+from embed_index.pipeline.server.access_log import AccessLog
+from embed_index.pipeline.server.admission import Admission
 from embed_index.pipeline.server.gate import KeyGate
+from embed_index.pipeline.server.key_pipe import GuardsEnd, follow
 from embed_index.pipeline.server.server_log import BoundedLog
 
+ACCESS_LOG_VARIABLE = "EMBED_INDEX_ACCESS_LOG"
+"""Path of the log of who asked; without it there is none."""
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 65_536
-_MAX_LINE_BYTES = 65_536
-"""As long as the headers that a server takes, and what a pipe holds without a reader."""
 _CHECK_MILLISECONDS = 1_000
 _LOOPBACK = "127.0.0.1"
 
 
 def main() -> None:
-    """Read the key, fork SGLang, and guard it until it or our parent ends."""
-    line = _read_line(sys.stdin.fileno())
-    if line is None:
-        sys.exit("standard input ended before the key came")
-    parent, key = line.split(b" ", 1)
+    """Fork SGLang, and guard it until it or our parent ends."""
     log_read, log_write = os.pipe()
     ended_read, ended_write = os.pipe()
+    keys_read, keys_write = os.pipe()
+    # SGLang's own. It looks like others of ours, and shows where it should not.
+    inner_key = f"ei-{secrets.token_urlsafe(32)}"
     guard = os.getpid()
     server = os.fork()
     if server == 0:
-        os.close(log_read)
-        os.close(ended_read)
+        for descriptor in (log_read, ended_read, keys_write):
+            os.close(descriptor)
         _enter_server(guard, log=log_write)
         # `ended_write` stays open in this process alone: its closing tells the guard of our end.
         _close_in_forks(ended_write)
-        run_sglang(sys.argv[1:], key=key.decode("ascii"))
+        run_sglang(sys.argv[1:], inner_key=inner_key, keys=keys_read)
         return
-    os.close(log_write)
-    os.close(ended_write)
-    redactor = KeyRedactor(key)
-    _guard(server, parent=int(parent), ended=ended_read, log=log_read, redactor=redactor)
+    for descriptor in (log_write, ended_write, keys_read):
+        os.close(descriptor)
+    keys = GuardsEnd(keys_write, redactor=KeyRedactor(inner_key.encode()))
+    _guard(server, ended=ended_read, log=log_read, keys=keys)
 
 
-def run_sglang(flags: Sequence[str], *, key: str) -> None:
-    """Serve until SIGTERM; the key never enters the command line that SGLang keeps and shows."""
+def run_sglang(flags: Sequence[str], *, inner_key: str, keys: int) -> None:
+    """Serve until SIGTERM; no key enters the command line that SGLang keeps and shows.
+
+    Args:
+        flags: SGLang's command line.
+        inner_key: What SGLang asks for, and the gate presents.
+        keys: Pipe from which the gate's keys come.
+    """
+    admission = Admission()
+    threading.Thread(target=follow, args=(keys, admission), daemon=True).start()
+
     from sglang.srt.plugins import load_plugins
 
     load_plugins()
@@ -67,8 +82,9 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     from sglang.srt.server_args import prepare_server_args
     from sglang.srt.utils import kill_process_tree
 
-    # From 0.5.17 on arguments cannot be changed once they are parsed; the list is ours alone.
-    server_args = prepare_server_args([*flags, f"--api-key={key}"])
+    # From 0.5.17 on arguments cannot be changed once they are parsed; the list is ours alone. With
+    # a key SGLang refuses the modes that serve from processes without our gate.
+    server_args = prepare_server_args([*flags, f"--api-key={inner_key}"])
     if server_args.host != _LOOPBACK or server_args.admin_api_key:
         sys.exit("the flags set another address or a key; both are the launcher's")
     # Newer versions keep what they parsed, to show it.
@@ -76,7 +92,7 @@ def run_sglang(flags: Sequence[str], *, key: str) -> None:
     # They also resolve the arguments, and seal them, in a step of their own.
     if hasattr(server_args, "resolve_once"):
         server_args.resolve_once()
-    app.add_middleware(KeyGate, key=key)
+    _put_gate_before(app, admission=admission, inner_key=inner_key)
     if getattr(server_args, "device", None) == "cpu":
         keep_store_on_loopback()
         fork_workers()
@@ -99,6 +115,16 @@ def fork_workers() -> None:
         return
 
     vars(multiprocessing)["set_start_method"] = stay
+
+
+def _put_gate_before(app: Any, *, admission: Admission, inner_key: str) -> None:
+    """Have the gate outermost, before the lock that SGLang itself adds while it launches."""
+    build_stack = app.build_middleware_stack
+    path = os.environ.get(ACCESS_LOG_VARIABLE)
+    log = AccessLog(Path(path)) if path else None
+    app.build_middleware_stack = lambda: KeyGate(
+        build_stack(), admission=admission, inner_key=inner_key, log=log
+    )
 
 
 def keep_store_on_loopback() -> None:
@@ -134,16 +160,6 @@ def keep_store_on_loopback() -> None:
     rendezvous._create_c10d_store = create  # noqa: SLF001
 
 
-def _read_line(stdin: int) -> bytes | None:
-    """Read one line byte by byte, so that nothing after it is taken from the pipe."""
-    line = bytearray()
-    while len(line) < _MAX_LINE_BYTES and (byte := os.read(stdin, 1)):
-        if byte == b"\n":
-            return bytes(line)
-        line += byte
-    return None
-
-
 def _enter_server(guard: int, *, log: int) -> None:
     """Turn the forked process into SGLang's: dies with the guard, logs to it, reads nothing."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -169,7 +185,7 @@ def _close_in_forks(descriptor: int) -> None:
     os.register_at_fork(after_in_child=close)
 
 
-def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedactor) -> NoReturn:
+def _guard(server: int, *, ended: int, log: int, keys: GuardsEnd) -> NoReturn:
     """Write the log until SGLang or our parent ends, then end the whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -180,17 +196,21 @@ def _guard(server: int, *, parent: int, ended: int, log: int, redactor: KeyRedac
         poller.register(descriptor, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poller.poll(_CHECK_MILLISECONDS)}
-        closed = lifeline in ready and not os.read(lifeline, _PIPE_BYTES)
-        if closed or os.getppid() != parent:
+        if lifeline in ready:
+            piece = os.read(lifeline, _PIPE_BYTES)
+            if not piece:
+                break
+            keys.feed(piece)
+        if keys.parent not in (None, os.getppid()):
             break
         if log in ready:
             if piece := os.read(log, _PIPE_BYTES):
-                output.write(redactor.feed(piece))
+                output.write(keys.redactor.feed(piece))
             else:
                 poller.unregister(log)
         elif ended in ready:
             # Only once the log has run dry: its last lines say why the server ended.
-            output.write(redactor.flush())
+            output.write(keys.redactor.flush())
             output.close(_describe_end(server))
             break
     os.killpg(0, signal.SIGKILL)

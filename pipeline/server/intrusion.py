@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import unreachable
 from embed_index.pipeline.embedding.preflight import check_access
-from embed_index.pipeline.embedding.proven import UnprovenServerError
+from embed_index.pipeline.embedding.proven import ProvenTransport, UnprovenServerError
 from embed_index.pipeline.server.gate import OPEN_PATHS
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
@@ -236,3 +236,27 @@ async def takes_key(endpoint: EmbeddingEndpoint, *, key: SecretStr | None = None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return False
     return True if response.status_code == httpx.codes.OK else None
+
+
+async def knows_key(url: str, known: str) -> bool | None:
+    """Ask a server of our own whether it takes a key, of which nobody here has more than this.
+
+    Args:
+        url: Where it serves.
+        known: The key's fingerprint.
+
+    Returns:
+        None where nobody answers as a server of ours.
+    """
+    transport = ProvenTransport(known=known, limits=httpx.Limits())
+    async with httpx.AsyncClient(
+        transport=transport, base_url=url, timeout=_ANSWER_SECONDS
+    ) as http:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await http.get("/ready")
+        except UnprovenServerError as error:
+            return False if error.has_other_key else None
+        except (httpx.RequestError, TimeoutError):
+            return None
+    return True

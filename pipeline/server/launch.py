@@ -119,6 +119,10 @@ def child_environment(
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }
+    # SGLang tries itself over its own port with a client that takes every proxy of the environment.
+    spared = environment.get("no_proxy") or environment.get("NO_PROXY")
+    spared = f"{spared},127.0.0.1" if spared else "127.0.0.1"
+    environment |= {"no_proxy": spared, "NO_PROXY": spared}
     if local_model:
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if device == "cpu":

@@ -11,6 +11,7 @@ from typing import Never, Protocol, Self
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess
+from embed_index.pipeline.secrecy.keyring import Keyring
 from embed_index.schemas.errors import ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 
@@ -37,6 +38,9 @@ class ServerProcess(Watched, Protocol):
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
         """Wait until it embeds; on failure or cancellation it is ended."""
+
+    def take_keys(self, keyring: Keyring) -> None:
+        """Have it take these keys, and its own, from now on."""
 
     def kill(self) -> None:
         """End all of it at once."""

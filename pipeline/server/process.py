@@ -25,6 +25,9 @@ from pydantic import SecretStr
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.embedding.proven import UnprovenServerError
+from embed_index.pipeline.secrecy.keyring import Keyring
+from embed_index.pipeline.server.child import ACCESS_LOG_VARIABLE
+from embed_index.pipeline.server.key_pipe import as_line
 from embed_index.pipeline.server.launch import ServerProfile, child_environment, sglang_flags
 from embed_index.pipeline.server.launch_checks import (
     LOOPBACK,
@@ -46,6 +49,7 @@ _FIRST_ANSWER_SECONDS = 300.0
 """A GPU server may compile kernels for its first request."""
 _TAIL_LINES = 20
 _TAIL_BYTES = 65_536
+_NO_OTHERS = Keyring()
 
 
 class ManagedServer:
@@ -64,12 +68,13 @@ class ManagedServer:
         log_owner: str = "",
         port: int | None = None,
         gpu: int | None = None,
-        key: SecretStr | None = None,
+        keyring: Keyring = _NO_OTHERS,
+        access_log: Path | None = None,
         start_seconds: float = 1_800.0,
         grace_seconds: float = 15.0,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """Choose port and key; nothing is started yet.
+        """Choose port and own key; nothing is started yet.
 
         Args:
             profile: What is served, and on what.
@@ -77,7 +82,8 @@ class ManagedServer:
             log_owner: What the log is called, such as a run's name; empty for a name of its own.
             port: Loopback port; None takes a free one.
             gpu: Position among the visible GPUs, for one server a GPU; None leaves it to SGLang.
-            key: What the server asks for; None draws a random one.
+            keyring: Keys of others; it has a random one of its own in any case.
+            access_log: Where it is written who of them asked; None for nowhere.
             start_seconds: Longest wait for readiness; a model's first download counts.
             grace_seconds: From SIGTERM to SIGKILL.
             environ: Where the server's environment is taken from.
@@ -88,11 +94,13 @@ class ManagedServer:
         self._start_seconds = start_seconds
         self._grace_seconds = grace_seconds
         self._environ = environ
+        self._keyring = keyring
+        self._access_log = access_log
         self._log_owner = log_owner or name_log("server")
         self.log_path = next_log(log_folder, self._log_owner, gpu=gpu)
         self.endpoint = EmbeddingEndpoint.from_settings(
             f"http://{LOOPBACK}:{self._port}",
-            key=key if key is not None else SecretStr(secrets.token_urlsafe(32)),
+            key=SecretStr(secrets.token_urlsafe(32)),
             model=profile.model,
             is_ours=True,
         )
@@ -110,7 +118,7 @@ class ManagedServer:
 
     @property
     def key(self) -> SecretStr:
-        """What the server asks for."""
+        """This process's own, for this one life; nobody else is told it."""
         return self.endpoint.key
 
     @property
@@ -146,6 +154,8 @@ class ManagedServer:
         environment = child_environment(
             self._environ, device=self._profile.device, local_model=local_model, gpu=self._gpu
         )
+        if self._access_log is not None:
+            environment[ACCESS_LOG_VARIABLE] = str(self._access_log.resolve())
         self.log_path, log = open_log(self.log_path.parent, self._log_owner, gpu=self._gpu)
         try:
             # Should an exception strike between here and the assignment, the pipe is closed with
@@ -163,10 +173,20 @@ class ManagedServer:
             raise ServerError(f"The embedding server cannot be started: {error}.") from error
         finally:
             os.close(log)
-        # A guard that has already ended is found by whoever waits for readiness.
+        self.take_keys(self._keyring)
+
+    def take_keys(self, keyring: Keyring) -> None:
+        """Have the server take these keys, and its own, from now on and no others.
+
+        It does so at once and without a pause; what was let in before is finished.
+        """
+        self._keyring = keyring
+        if self._guard is None or self._gone:
+            return
+        line = as_line(keyring, owner=self.key, parent=os.getpid())
+        # A guard that has already ended is found by whoever waits for readiness or watches.
         with contextlib.suppress(BrokenPipeError):
-            line = f"{os.getpid()} {self.key.get_secret_value()}\n"
-            self._lifeline().write(line.encode("ascii"))
+            _write_all(self._lifeline(), line)
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
         """Wait until the server embeds, and check it; on failure or cancellation it is ended.
@@ -296,6 +316,12 @@ class ManagedServer:
 
     def _last_lines(self) -> str:
         return "\n".join(["Its last log lines:", *self.log_tail()])
+
+
+def _write_all(pipe: IO[bytes], line: bytes) -> None:
+    view = memoryview(line)
+    while view:
+        view = view[pipe.write(view) :]
 
 
 async def _until(condition: Callable[[], bool], *, seconds: float | None = None) -> None:

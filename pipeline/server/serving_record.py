@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.disk.lock import RunLock, find_holder
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.schemas.errors import ConfigurationError
 
 # A hyphen, which no collection's name has: their locks are in the same folder.
 _LOCK = "embedding-server.lock"
@@ -19,7 +21,7 @@ _RECORD = "embedding-server.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingRecord:
-    """What a running `serve` tells of itself; SIGHUP has it read its key anew."""
+    """What a running `serve` tells of itself; SIGHUP has it read its keys anew."""
 
     pid: int
     url: str
@@ -74,3 +76,20 @@ def find_serving(folder: Path) -> ServingRecord | None:
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return record if record.pid == holder.pid else None
+
+
+def have_keys_read(serving: ServingRecord) -> None:
+    """Have a server take the keys that lie in its files now; one that just ended does not.
+
+    Raises:
+        ConfigurationError: It belongs to another user.
+    """
+    try:
+        os.kill(serving.pid, signal.SIGHUP)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise ConfigurationError(
+            f"process {serving.pid}, which serves, belongs to another user",
+            remedy="Run it as that user.",
+        ) from None

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from embed_index.jobs.adapters.servers import server_profile
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
+from embed_index.pipeline.secrecy.keyring import Keyring, hash_key
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.precision import Dtype
@@ -91,7 +92,11 @@ class Bench:
         profile = server_profile(
             settings, model=find_model(settings.model), max_tokens=MAX_CONTEXT_TOKENS
         )
-        return ManagedServer(profile, log_folder=self.state_folder / "logs", gpu=gpu, key=key)
+        keyring = (
+            Keyring(hashed=(hash_key(key, name="bench"),), secrets=(key,)) if key else Keyring()
+        )
+        log_folder = self.state_folder / "logs"
+        return ManagedServer(profile, log_folder=log_folder, gpu=gpu, keyring=keyring)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.embedding.wire import ServerDialect
+from embed_index.pipeline.secrecy.keyring import Keyring
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
 ACCESS = ServerAccess(
@@ -53,6 +54,7 @@ class FragileServer:
         self.most_at_once = 0
         self._num_at_once = 0
         self.was_killed = False
+        self.keyrings: list[Keyring] = []
         self._dies, self._hangs, self._starts, self._is_busy = dies, hangs, starts, busy
         self._has_port = has_port
         self._is_alive = False
@@ -66,6 +68,9 @@ class FragileServer:
         if not self._has_port:
             raise ConfigurationError("Port 30000 on 127.0.0.1 cannot be used.")
         self._is_alive = True
+
+    def take_keys(self, keyring: Keyring) -> None:
+        self.keyrings.append(keyring)
 
     async def wait_ready(self, *, dimension: int | None = None) -> ServerAccess:
         if not self._starts:

@@ -12,8 +12,11 @@ from urllib.parse import quote
 import orjson
 import uvicorn
 from misbehaving_server import Answer, _render, in_base64, reply, vector_of
+from pydantic import SecretStr
 
+from embed_index.pipeline.secrecy.keyring import hash_key
 from embed_index.pipeline.secrecy.proof import NONCE_HEADER
+from embed_index.pipeline.server.admission import Admission
 from embed_index.pipeline.server.gate import KeyGate, Message, Receive, Send
 
 MARK = 1_234_567
@@ -156,7 +159,8 @@ async def gated_server(key: str, *, port: int = 0) -> AsyncIterator[int]:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    gate = KeyGate(application, key=key)
+    admission = Admission([hash_key(SecretStr(key), name="key")])
+    gate = KeyGate(application, admission=admission, inner_key="ei-inner")
     config = uvicorn.Config(
         gate,
         host="127.0.0.1",

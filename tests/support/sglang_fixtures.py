@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -119,12 +120,14 @@ def _server_maker(
         model: Path | str = sample_model,
         port: int | None = None,
         environ: Mapping[str, str] = environ,
+        **more: Any,
     ) -> ManagedServer:
         server = ManagedServer(
             cpu_profile(model, *extra_flags),
             log_folder=folder / "logs",
             port=port,
             environ=environ,
+            **more,
         )
         made.append(server)
         return server

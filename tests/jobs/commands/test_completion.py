@@ -83,7 +83,7 @@ def test_the_script_asks_the_installed_command(shell: str) -> None:
         (("de",), ["describe", "deploy"]),
         (("--v",), ["--version"]),
         (("keys", ""), list(keys.COMMANDS)),
-        (("keys", "r"), ["rotate"]),
+        (("keys", "r"), ["rotate", "remove"]),
         (("run", "--log"), ["--log-format"]),
         (("run", "--log-format", ""), ["auto", "text", "json"]),
         (("search", "articles", "text", "--li"), ["--limit"]),

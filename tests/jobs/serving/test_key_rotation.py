@@ -1,12 +1,19 @@
-"""Rotation where the server does not do its part: the old key comes back, and it says so."""
+"""Rotation where the server does not do its part, or the rotation itself is killed.
+
+At every moment the server takes the key that is in its place.
+"""
 
 import asyncio
+import itertools
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -16,11 +23,13 @@ from key_fixtures import keys
 from pydantic import SecretStr
 from serve_process import wait_for
 
+from embed_index.jobs.serving import key_rotation
 from embed_index.jobs.serving.key_places import KeyFile
+from embed_index.pipeline.server.intrusion import takes_key
 from embed_index.pipeline.server.serving_record import ServingRecord, find_serving, recorded_serving
 from embed_index.schemas.errors import ConfigurationError, LockHeldError
 
-StartServe = Callable[..., "subprocess.Popen[str]"]
+StartServe = Callable[..., ForkProcess]
 
 
 @pytest.fixture
@@ -32,67 +41,129 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(state: Path, key_file: Path) -> Iterator[StartServe]:
-    made: list[subprocess.Popen[str]] = []
+    made: list[ForkProcess] = []
 
-    def make(*behaviour: str, key: Path = key_file) -> "subprocess.Popen[str]":
+    def make(*behaviour: str, key: Path = key_file) -> ForkProcess:
+        (state / "embedding-server.json").unlink(missing_ok=True)
         script = Path(__file__).parents[2] / "support" / "stubborn_serve.py"
-        process = subprocess.Popen(
-            [sys.executable, str(script), str(state), str(key), *behaviour],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        made.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return process
+        made.append(forked(run_script, str(script), str(state), str(key), *behaviour))
+        wait_for(lambda: find_serving(state) is not None, seconds=60)
+        return made[-1]
 
     yield make
     for process in made:
         process.kill()
-        process.communicate()
+        process.join()
 
 
-def rotate(key_file: Path, state: Path, *, seconds: float = 60) -> Result:
+def forked(target: Callable[..., None], *arguments: str) -> ForkProcess:
+    """Run something in a process that has imported everything already."""
+    process = get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def run_script(*arguments: str) -> None:
+    sys.argv = list(arguments)
+    runpy.run_path(arguments[0])
+
+
+def rotate(
+    key_file: Path, state: Path, *more: str, seconds: float = 60, overlap: float = 0
+) -> Result:
     return keys(
         *("rotate", "--key-file", str(key_file), "--state-dir", str(state)),
-        *("--start-timeout-seconds", str(seconds)),
+        *("--start-timeout-seconds", str(seconds), "--overlap-minutes", str(overlap / 60), *more),
     )
+
+
+def taken(state: Path, *tried: str) -> list[bool | None]:
+    """Whether the server that runs takes each of the keys."""
+    serving = find_serving(state)
+    assert serving is not None
+    endpoints = [serving.endpoint(SecretStr(key.strip())) for key in tried]
+    return [asyncio.run(takes_key(endpoint)) for endpoint in endpoints]
 
 
 def num_hangups(state: Path) -> int:
     return len((state / "hangups").read_text())
 
 
+@pytest.mark.parametrize("source", ["file", "systemd"])
 def test_a_server_that_obeys_has_the_new_key_alone(
-    start: StartServe, key_file: Path, state: Path
+    start: StartServe, key_file: Path, state: Path, source: str
 ) -> None:
-    start("obeys")
+    process = start("obeys", source)
     old = key_file.read_text()
 
     result = rotate(key_file, state)
 
     assert result.exit_code == 0, result.output
-    assert key_file.read_text() != old
-    assert num_hangups(state) == 1
+    new = key_file.read_text()
+    assert new != old
+    assert taken(state, new, old) == [True, False]
+    assert num_hangups(state) == 2
+    assert process.is_alive()
+    assert not (state / "key-rotation.json").exists()
+    # What is read later must not bring the old one back, as a credential still has it.
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGHUP)
+    wait_for(lambda: num_hangups(state) == 3, seconds=60)
+    wait_for(lambda: taken(state, new, old) == [True, False], seconds=60)
 
 
-@pytest.mark.parametrize("behaviour", ["ignores", "takes-both"])
-def test_a_server_that_does_not_change_its_key_gets_the_old_one_back(
-    start: StartServe, key_file: Path, state: Path, behaviour: str
+def test_both_keys_are_taken_for_as_long_as_was_said(
+    start: StartServe, key_file: Path, state: Path
 ) -> None:
-    start(behaviour)
+    start("obeys")
+    old = key_file.read_text()
+    rotating = subprocess.Popen(command(key_file, state, overlap=1.5), stderr=subprocess.PIPE)
+    assert rotating.stderr is not None
+    said = rotating.stderr.readline().decode()
+    both = taken(state, key_file.read_text(), old)
+    second = rotate(key_file, state)
+
+    assert f"the new key is in {key_file}; the server takes both until" in said
+    assert both == [True, True]
+    assert second.exit_code == 5
+    assert "Another `embed-index keys rotate` changes the key" in second.stderr
+    assert f"process {rotating.pid}" in second.stderr
+    assert rotating.wait(timeout=60) == 0
+    rotating.stderr.close()
+    assert taken(state, key_file.read_text(), old) == [True, False]
+
+
+def test_a_server_that_takes_no_other_key_keeps_the_old_one(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("ignores")
     old = key_file.read_text()
 
     result = rotate(key_file, state, seconds=1)
 
     assert result.exit_code == 4
-    assert "did not come back with the new key within 1 s" in result.stderr
-    assert f"old key is back in {key_file}, and the server was told to take it" in result.stderr
+    assert "did not change its key within 1 s" in result.stderr
+    assert f"The old key stays in {key_file}" in result.stderr
     assert key_file.read_text() == old
+    assert not (state / "key-rotation.json").exists()
     wait_for(lambda: num_hangups(state) == 2, seconds=60)
 
 
-def test_a_server_that_dies_of_it_is_noticed_at_once_and_the_old_key_comes_back(
+def test_a_server_that_does_not_let_go_of_the_old_key_is_noticed(
+    start: StartServe, key_file: Path, state: Path
+) -> None:
+    start("takes-all")
+    old = key_file.read_text()
+
+    result = rotate(key_file, state, seconds=1)
+
+    assert result.exit_code == 4
+    assert "did not change its key within 1 s" in result.stderr
+    assert f"The new key is in {key_file}" in result.stderr
+    assert key_file.read_text() != old
+
+
+def test_a_server_that_dies_of_it_is_noticed_at_once_and_the_old_key_stays(
     start: StartServe, key_file: Path, state: Path
 ) -> None:
     process = start("dies")
@@ -101,76 +172,177 @@ def test_a_server_that_dies_of_it_is_noticed_at_once_and_the_old_key_comes_back(
     result = rotate(key_file, state)
 
     assert result.exit_code == 4
-    assert "ended instead of coming back" in result.stderr
-    assert f"The old key is back in {key_file}.\n" in result.stderr
+    assert "ended instead of changing its key" in result.stderr
+    assert f"The old key stays in {key_file}" in result.stderr
     assert key_file.read_text() == old
-    assert process.wait(timeout=60) == 4
+    process.join(60)
+    assert process.exitcode == 4
 
 
-SLOW_GIT = "#!/bin/sh\necho >> $GIT_CALLS\nsleep 0.2\nexit 128\n"
+def command(key_file: Path, state: Path, *, overlap: float = 60) -> list[str]:
+    return [
+        *(sys.executable, "-m", "embed_index.jobs.main", "keys", "rotate"),
+        *("--key-file", str(key_file), "--state-dir", str(state)),
+        *("--overlap-minutes", str(overlap / 60)),
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [1, 2])
-def test_an_interrupted_rotation_puts_the_old_key_back_however_often_it_is_interrupted(
-    start: StartServe, key_file: Path, state: Path, tmp_path: Path, number: int, times: int
+def test_a_rotation_that_is_interrupted_before_both_are_taken_leaves_the_old_key(
+    start: StartServe, key_file: Path, state: Path, number: signal.Signals
 ) -> None:
     start("ignores")
     old = key_file.read_text()
-    # Slow, so that the second signal comes while the old key is being put back.
-    git, calls = tmp_path / "bin" / "git", tmp_path / "calls"
-    git.parent.mkdir()
-    git.write_text(SLOW_GIT)
-    git.chmod(0o755)
-    calls.touch()
-    rotating = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "embed_index.jobs.main", "keys", "rotate"),
-            *("--key-file", str(key_file), "--state-dir", str(state)),
-        ],
-        env=os.environ | {"PATH": f"{git.parent}:{os.environ['PATH']}", "GIT_CALLS": str(calls)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    rotating = subprocess.Popen(command(key_file, state), stderr=subprocess.PIPE, text=True)
     wait_for((state / "hangups").exists, seconds=60)
-    num_calls = len(calls.read_text())
 
     rotating.send_signal(number)
-    if times == 2:
-        wait_for(lambda: len(calls.read_text()) > num_calls, seconds=60)
-        rotating.send_signal(number)
+    rotating.send_signal(number)
     _, said = rotating.communicate(timeout=60)
 
     assert rotating.returncode == 130
-    assert f"old key is back in {key_file}, and the server was told to take it" in said
+    assert f"The old key stays in {key_file}" in said
     assert key_file.read_text() == old
+    assert not (state / "key-rotation.json").exists()
 
 
-def test_a_folder_that_takes_no_old_key_any_more_is_named(
-    start: StartServe, key_file: Path, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start("ignores")
-    old, really_replace = key_file.read_text(), KeyFile.replace
-
-    def replace_once(place: KeyFile, key: SecretStr) -> None:
-        if key.get_secret_value() == old.strip():
-            raise ConfigurationError("no space left")
-        really_replace(place, key)
-
-    monkeypatch.setattr(KeyFile, "replace", replace_once)
-    result = rotate(key_file, state, seconds=1)
-
-    assert result.exit_code == 4
-    assert f"The new key stays in {key_file}: no space left." in result.stderr
-    assert key_file.read_text() != old
-
-
-def test_a_credential_of_systemd_may_live_in_any_file(
+def test_a_rotation_that_is_interrupted_while_both_are_taken_is_finished_by_hand(
     start: StartServe, key_file: Path, state: Path
 ) -> None:
-    start("obeys", "systemd")
+    start("obeys")
+    old = key_file.read_text()
+    rotating = subprocess.Popen(command(key_file, state), stderr=subprocess.PIPE, text=True)
+    assert rotating.stderr is not None
+    rotating.stderr.readline()
 
+    rotating.send_signal(signal.SIGINT)
+    _, said = rotating.communicate(timeout=60)
+    new = key_file.read_text()
+    both = taken(state, new, old)
+    another = rotate(key_file, state)
+    finished = rotate(key_file, state, "--finish")
+    nothing_left = rotate(key_file, state, "--finish")
+
+    assert rotating.returncode == 130
+    assert f"The new key is in {key_file}. The old one ends by itself" in said
+    assert both == [True, True]
+    assert another.exit_code == 5
+    assert "its old key is taken until" in another.stderr
+    assert finished.exit_code == 0, finished.output
+    assert f"takes the key in {key_file} and refuses the other one" in finished.stdout
+    assert taken(state, new, old) == [True, False]
+    assert nothing_left.exit_code == 2
+    assert "no rotation of the key" in nothing_left.stderr
+
+
+def test_a_folder_that_takes_no_new_key_leaves_the_old_one(
+    start: StartServe, key_file: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("obeys")
+    old = key_file.read_text()
+
+    def is_full(*_: object) -> None:
+        raise ConfigurationError("no space left")
+
+    monkeypatch.setattr(KeyFile, "replace", is_full)
+    result = rotate(key_file, state)
+
+    assert result.exit_code == 2
+    assert "no space left" in result.stderr
+    assert f"The old key stays in {key_file}" in result.stderr
+    assert key_file.read_text() == old
+    assert taken(state, old) == [True]
+
+
+# --- killed -----------------------------------------------------------------------------------
+
+
+def rotate_until_killed(step: str, count: str, moment: str, *arguments: str) -> None:
+    """Rotate, and die before or after one of the steps."""
+    home = KeyFile if step == "replace" else key_rotation
+    really, calls = getattr(home, step), itertools.count(1)
+
+    def call(*given: object) -> None:
+        is_it = next(calls) == int(count)
+        if is_it and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        really(*given)
+        if is_it and moment == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(home, step, call)
+    keys(*arguments)
+
+
+KILL_POINTS = [
+    ("write_rotation", 1, "before", "old"),
+    ("write_rotation", 1, "after", "old"),
+    ("have_keys_read", 1, "after", "old"),
+    ("replace", 1, "before", "old"),
+    ("replace", 1, "after", "new"),
+    ("write_rotation", 2, "after", "new"),
+    ("have_keys_read", 2, "after", "new"),
+]
+
+
+@pytest.mark.parametrize(
+    ("falls", "source"),
+    [
+        ("rotation", "file"),
+        pytest.param("power", "file", marks=pytest.mark.slow),
+        pytest.param("rotation", "systemd", marks=pytest.mark.slow),
+        pytest.param("power", "systemd", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize(("step", "count", "moment", "stays"), KILL_POINTS)
+def test_a_rotation_that_is_killed_breaks_nothing_and_ends_by_itself(
+    start: StartServe,
+    key_file: Path,
+    state: Path,
+    step: str,
+    count: int,
+    moment: str,
+    stays: str,
+    falls: str,
+    source: str,
+) -> None:
+    """The key in its place is taken at once, and alone soon; the next rotation succeeds."""
+    serving = start("obeys", source)
+    old = key_file.read_text()
+
+    killed = forked(
+        rotate_until_killed,
+        *(step, str(count), moment),
+        *("rotate", "--key-file", str(key_file), "--state-dir", str(state)),
+        *("--start-timeout-seconds", "1", "--overlap-minutes", "0.005"),
+    )
+    killed.join(60)
+    in_place = key_file.read_text()
+    if falls == "power":
+        serving.kill()
+        serving.join()
+        serving = start("obeys", source)
+
+    assert killed.exitcode == -signal.SIGKILL
+    assert (in_place == old) is (stays == "old")
+    assert taken(state, in_place) == [True]
+    # By then a service whose credential may be the old one has ended to be started again.
+    wait_for(
+        lambda: not (state / "key-rotation.json").exists() or is_unread(step, count), seconds=60
+    )
+    serving.join(0.1)
+    if not serving.is_alive():
+        assert source == "systemd"
+        start("obeys", source)
+    known = [True] if in_place == old else [True, False]
+    assert taken(state, *([in_place, old][: len(known)])) == known
     assert rotate(key_file, state).exit_code == 0
+    assert taken(state, key_file.read_text(), in_place) == [True, False]
+
+
+def is_unread(step: str, count: int) -> bool:
+    """Whether the server was never told, and so has nothing that ends."""
+    return (step, count) == ("write_rotation", 1)
 
 
 def test_a_server_with_its_key_from_a_variable_is_left_alone(
@@ -244,7 +416,7 @@ def test_destroying_a_key_says_whether_a_server_still_takes_it(
     process = start(behaviour)
     if behaviour == "dies":
         process.kill()
-        process.wait()
+        process.join()
 
     result = keys("destroy", "--key-file", str(key_file), "--state-dir", str(state))
 
@@ -286,7 +458,7 @@ def test_a_record_is_found_while_its_process_serves(tmp_path: Path) -> None:
 def test_what_a_killed_server_left_is_no_record(start: StartServe, state: Path) -> None:
     process = start("obeys")
     process.kill()
-    process.wait()
+    process.join()
 
     assert (state / "embedding-server.json").exists()
     assert find_serving(state) is None

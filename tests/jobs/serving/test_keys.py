@@ -290,6 +290,28 @@ def test_a_key_is_replaced_in_one_step_and_nothing_is_left_beside(
     assert [path.name for path in folder.iterdir()] == [place.path.name]
 
 
+@pytest.mark.parametrize("end", ["replace", "destroy"])
+def test_a_draft_that_a_kill_left_is_overwritten_and_gone(
+    place: KeyPlace, folder: Path, end: str
+) -> None:
+    """Such a draft holds a key, and in a .env file everything else."""
+    draft = folder / f".{place.path.name}.0123456789abcdef"
+    others = [folder / f".{place.path.name}.other", folder / ".another.0123456789abcdef"]
+    for file in (draft, *others):
+        file.write_text("EMBEDDING_API_KEY=ei-left-behind\n")
+
+    with draft.open("rb") as held:
+        if end == "replace":
+            place.replace(SecretStr("ei-new"))
+        else:
+            place.destroy()
+        left = held.read()
+
+    assert b"ei-left-behind" not in left
+    assert not draft.exists()
+    assert all(file.exists() for file in others)
+
+
 def test_a_destroyed_key_is_overwritten_and_gone(place: KeyPlace) -> None:
     old = place.read().get_secret_value().encode()
     option = "--key-file" if isinstance(place, KeyFile) else "--env-file"

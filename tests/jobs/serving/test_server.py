@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,34 +18,46 @@ from supervised import QUICK
 
 from embed_index.jobs.adapters import servers as server_choice
 from embed_index.jobs.serving import server as server_job
-from embed_index.jobs.serving.server import ReadKey, ServerJob, watchfulness_of
+from embed_index.jobs.serving.served_keys import TakenKeys
+from embed_index.jobs.serving.server import ServerJob, watchfulness_of
+from embed_index.pipeline.secrecy.keyring import Keyring, hash_key
 from embed_index.pipeline.server.gpus import Gpu
 from embed_index.pipeline.server.serving import Watchfulness
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
-FIRST, SECOND = SecretStr("ei-first"), SecretStr("ei-second")
+ReadKeys = Callable[[], TakenKeys]
+
+
+def taken(key: str, *, until: float | None = None, is_credential_old: bool = False) -> TakenKeys:
+    keyring = Keyring(hashed=(hash_key(SecretStr(key), name="(key)"),))
+    return TakenKeys(keyring=keyring, until=until, is_credential_old=is_credential_old)
+
+
+FIRST, SECOND = taken("ei-first"), taken("ei-second")
 WATCHFUL = Watchfulness(answer_seconds=10.0, probe_pause_seconds=10.0, policy=QUICK)
 
 
 class Running:
     """A job, the servers that it started, and what it says."""
 
-    def __init__(self, read_key: ReadKey | None, make_server: Callable[[], FragileServer]) -> None:
+    def __init__(
+        self, read_keys: ReadKeys, make_server: Callable[[], FragileServer], first: TakenKeys
+    ) -> None:
         self._make_server = make_server
-        self.keys: list[str] = []
+        self.keyrings: list[Keyring] = []
         self.servers: list[FragileServer] = []
         self._said: asyncio.Queue[str] = asyncio.Queue()
         job = ServerJob(
             launcher=self._launch,
             watchfulness=WATCHFUL,
             tell=self._said.put_nowait,
-            read_key=read_key,
+            read_keys=read_keys,
         )
-        self.task = asyncio.create_task(job.run(FIRST))
+        self.task = asyncio.create_task(job.run(first))
 
-    def _launch(self, key: SecretStr) -> FragileServer:
-        self.keys.append(key.get_secret_value())
+    def _launch(self, keyring: Keyring) -> FragileServer:
+        self.keyrings.append(keyring)
         self.servers.append(self._make_server())
         return self.servers[-1]
 
@@ -58,9 +71,12 @@ class Running:
 
 @asynccontextmanager
 async def ready(
-    read_key: ReadKey | None, *, make_server: Callable[[], FragileServer] = FragileServer
+    read_keys: ReadKeys,
+    *,
+    make_server: Callable[[], FragileServer] = FragileServer,
+    first: TakenKeys = FIRST,
 ) -> AsyncIterator[Running]:
-    job = Running(read_key, make_server)
+    job = Running(read_keys, make_server, first)
     assert (await job.says()).startswith("ready at http://127.0.0.1:")
     try:
         yield job
@@ -73,7 +89,7 @@ def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-def unreadable() -> SecretStr:
+def unreadable() -> TakenKeys:
     raise ConfigurationError("key file k is open to others", remedy="Close it.")
 
 
@@ -83,7 +99,7 @@ async def test_a_signal_to_stop_ends_the_server_and_the_job(number: signal.Signa
         send(number)
         await job.end()
 
-    assert job.keys == ["ei-first"]
+    assert job.keyrings == [FIRST.keyring]
     assert not job.servers[0].was_killed
 
 
@@ -109,41 +125,71 @@ async def test_a_second_signal_to_stop_cuts_off_what_is_in_flight(
         send(number)
         await job.end()
 
-    assert job.keys == ["ei-first"]
+    assert job.keyrings == [FIRST.keyring]
     assert job.servers[0].was_killed
 
 
-async def test_a_hangup_starts_a_server_with_the_key_as_it_is_now() -> None:
+async def test_a_hangup_gives_the_server_the_keys_as_they_are_now_without_a_restart() -> None:
     async with ready(lambda: SECOND) as job:
         send(signal.SIGHUP)
-        assert await job.says() == "restarts with the new key"
-        assert (await job.says()).startswith("ready at")
-        assert [server.is_alive() for server in job.servers] == [False, True]
+        assert await job.says() == "takes one key"
+        (server,) = job.servers
+        assert server.is_alive()
+        assert server.keyrings == [SECOND.keyring]
 
-    assert job.keys == ["ei-first", "ei-second"]
 
-
-async def test_a_hangup_with_the_same_key_restarts_too() -> None:
-    async with ready(lambda: FIRST) as job:
+async def test_a_server_that_takes_the_place_of_another_has_the_keys_as_they_are_now() -> None:
+    async with ready(lambda: SECOND) as job:
         send(signal.SIGHUP)
-        assert await job.says() == "restarts with the same key"
+        assert await job.says() == "takes one key"
+        job.servers[0].die()
+        assert "It is started again." in await job.says()
+        assert (await job.says()).startswith("ready at")
+
+    assert job.keyrings == [FIRST.keyring, SECOND.keyring]
 
 
-async def test_a_key_that_cannot_be_read_leaves_the_server_as_it_is() -> None:
+async def test_keys_are_read_again_when_the_time_of_one_is_over() -> None:
+    both = taken("ei-first", until=time.time() + 0.05)
+    async with ready(lambda: SECOND, first=both) as job:
+        assert await job.says() == "takes one key"
+        assert job.servers[0].keyrings == [SECOND.keyring]
+
+
+async def test_keys_that_cannot_be_read_stay_and_are_read_again_where_one_is_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_job, "_READ_AGAIN_SECONDS", 0.05)
+    answers: Iterator[ReadKeys] = iter([unreadable, lambda: SECOND])
+
+    def read() -> TakenKeys:
+        return next(answers)()
+
+    both = taken("ei-first", until=time.time() + 0.05)
+    async with ready(read, first=both) as job:
+        assert await job.says() == "the keys stay as they are: key file k is open to others"
+        assert await job.says() == "takes one key"
+        assert job.servers[0].keyrings == [SECOND.keyring]
+
+
+async def test_keys_that_cannot_be_read_leave_the_server_as_it_is() -> None:
     async with ready(unreadable) as job:
         send(signal.SIGHUP)
-        assert await job.says() == "the key stays as it is: key file k is open to others"
+        assert await job.says() == "the keys stay as they are: key file k is open to others"
         assert job.servers[0].is_alive()
         send(signal.SIGTERM)
         await job.end()
 
-    assert job.keys == ["ei-first"]
+    assert job.keyrings == [FIRST.keyring]
+    assert job.servers[0].keyrings == []
 
 
-async def test_a_hangup_ends_a_service_whose_credential_systemd_must_renew() -> None:
-    async with ready(None) as job:
+async def test_a_service_whose_credential_systemd_must_renew_ends() -> None:
+    old = taken("ei-first", is_credential_old=True)
+    async with ready(lambda: old) as job:
         send(signal.SIGHUP)
-        assert "systemd starts it again" in await job.says()
+        said = [await job.says(), await job.says()]
+        assert "systemd starts it again" in said[1]
         await job.end()
 
 
@@ -156,7 +202,7 @@ async def test_a_hangup_ends_a_server_whose_terminal_was_closed(
         send(signal.SIGHUP)
         await job.end()
 
-    assert job.keys == ["ei-first"]
+    assert job.keyrings == [FIRST.keyring]
 
 
 GPU = Gpu(index=0, name="H200", compute_capability=(9, 0), memory_bytes=1 << 37, uuid="GPU-0")
@@ -181,7 +227,7 @@ def test_a_server_may_be_silent_for_as_long_as_its_longest_input_takes(
     assert watchfulness_of(JobSettings.model_validate(given)).answer_seconds == seconds
 
 
-async def test_a_hangup_restarts_a_server_under_nohup_whose_terminal_was_closed(
+async def test_a_hangup_ends_no_server_under_nohup_whose_terminal_was_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter([True, False])
@@ -190,7 +236,7 @@ async def test_a_hangup_restarts_a_server_under_nohup_whose_terminal_was_closed(
     try:
         async with ready(lambda: SECOND) as job:
             send(signal.SIGHUP)
-            assert await job.says() == "restarts with the new key"
+            assert await job.says() == "takes one key"
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -1,10 +1,8 @@
-"""How the server's own process gets its key, and what it gives to those that it starts."""
+"""What the server's own process gives to those that it starts."""
 
-import os
 import subprocess
 import sys
 
-from embed_index.pipeline.server.child import _read_line
 from embed_index.pipeline.server.launch_checks import free_port
 
 FORKS = """
@@ -50,17 +48,6 @@ dist.init_process_group(
 connections = psutil.Process().net_connections("inet")
 print(*{c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN})
 """
-
-
-def test_a_key_as_long_as_a_signed_token_is_read_whole() -> None:
-    line = b"4711 " + b"k" * 8_000
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb") as parent:
-        parent.write(line + b"\nwhat comes later")
-        parent.flush()
-
-        assert _read_line(pipe.fileno()) == line
-        assert pipe.read(4) == b"what"
 
 
 def run(script: str, *arguments: str) -> str:

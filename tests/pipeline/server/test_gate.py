@@ -1,10 +1,14 @@
 """Our lock behind SGLang's: what it lets through, whatever stands in front of it."""
 
+import hashlib
 import hmac
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from embed_index.pipeline.secrecy.keyring import hash_key
+from embed_index.pipeline.server.admission import Admission
 from embed_index.pipeline.server.gate import OPEN_PATHS, KeyGate, Message
 
 KEY = "ei-0123456789"
@@ -17,18 +21,20 @@ async def receive_nothing() -> Message:
 
 async def through_gate(scope: dict[str, Any]) -> tuple[bool, list[Message]]:
     """Whether the application behind the gate was reached, and what the gate itself sent."""
-    reached = False
+    reached: list[Message] = []
     sent: list[Message] = []
 
-    async def application(*_: object) -> None:
-        nonlocal reached
-        reached = True
+    async def application(scope: Message, *_: object) -> None:
+        reached.append(scope)
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await KeyGate(application, key=KEY)(scope, receive_nothing, send)
-    return reached, sent
+    admission = Admission([hash_key(SecretStr(KEY), name="key")])
+    gate = KeyGate(application, admission=admission, inner_key="ei-inner")
+    await gate(scope, receive_nothing, send)
+    assert not [told for told in reached if KEY in str(told)]
+    return bool(reached), sent
 
 
 def request(path: str, *headers: tuple[bytes, bytes], method: str = "GET") -> dict[str, Any]:
@@ -90,7 +96,8 @@ async def test_whoever_asks_is_told_that_the_server_knows_the_key() -> None:
     text = f"embed-index server\n{NONCE}\n127.0.0.1 50000\n127.0.0.1 30000"
     assert not reached
     assert start["status"] == 200
-    assert body["body"].decode() == hmac.new(KEY.encode(), text.encode(), "sha256").hexdigest()
+    known = hashlib.sha256(b"embed-index server\n" + KEY.encode()).hexdigest()
+    assert body["body"].decode() == hmac.new(known.encode(), text.encode(), "sha256").hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from impostor import (
     refuses_once,
 )
 from misbehaving_server import KEY, WIDTH, vector_of
+from process_marks import wait_for
 from pydantic import SecretStr
 from sglang_fixtures import SAMPLE_WIDTH, StartServer, cpu_profile
 
@@ -39,6 +41,7 @@ from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.embedding.proven import ProvenTransport
+from embed_index.pipeline.secrecy.keyring import Keyring, hash_key
 from embed_index.pipeline.secrecy.proof import draw_nonce
 from embed_index.pipeline.server.intrusion import takes_key
 from embed_index.pipeline.server.life import Patience, ServerLife
@@ -136,7 +139,7 @@ async def test_a_connection_that_is_closed_at_once_is_none(monkeypatch: pytest.M
         return Closed()
 
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
-    transport = ProvenTransport(key=SecretStr("ei-key"), limits=httpx.Limits())
+    transport = ProvenTransport(known="0" * 64, limits=httpx.Limits())
     async with httpx.AsyncClient(transport=transport) as http:
         with pytest.raises(httpx.ConnectError, match="closed before the proof"):
             await http.get("http://127.0.0.1:1/")
@@ -235,6 +238,61 @@ async def test_an_impostor_that_does_not_answer_while_the_model_loads_is_told_no
             await server.wait_ready()
 
     assert_told_nothing(impostor, server.key.get_secret_value())
+
+
+async def try_all(server: ManagedServer, main: SecretStr, *, times: int) -> None:
+    """Have everything of ours that sends a key ask whoever holds the port."""
+    of_main = replace(server.endpoint, key=main)
+    async with client_of(server.endpoint) as client:
+        for number in range(times):
+            # Each of these two makes a client, at many times the cost.
+            if number % 100 == 0:
+                assert not await takes_key(of_main)
+            elif number % 100 == 1:
+                assert await is_refused(check_access(of_main))
+            else:
+                assert await is_refused(client.embed(INPUTS, dimension=WIDTH))
+
+
+async def test_an_impostor_while_a_server_loads_and_after_its_end_is_told_no_key_in_1000_tries(
+    new_light_server: StartServer,
+) -> None:
+    """Before it starts nothing is asked: the port is found taken (`test_process`)."""
+    main = SecretStr("ei-the-teams-own-key-0123456789")
+    keyring = Keyring(hashed=(hash_key(main, name="(key)"),), secrets=(main,))
+    behaviours = cycle((*HONEST, *SLY))
+
+    async def varies(impostor: Impostor, request: bytes) -> bytes | None:
+        return await next(behaviours)(impostor, request)
+
+    server = new_light_server(keyring=keyring)
+    server.start()
+    async with impostor_on(int(server.url.rpartition(":")[2]), varies) as impostor:
+        await try_all(server, main, times=500)
+        # It ends of itself, since it does not get the port. What it asked itself with is nobody's.
+        await asyncio.to_thread(wait_for, lambda: not server.is_alive())
+        assert b"Bearer ei-" in impostor.told
+        await try_all(server, main, times=500)
+
+    assert impostor.num_requests >= 1_000
+    for secret in (server.key, main):
+        assert_told_nothing(impostor, secret.get_secret_value())
+
+
+@pytest.mark.slow
+async def test_an_impostor_while_sglang_itself_loads_is_told_no_key_of_ours(
+    new_server: StartServer,
+) -> None:
+    main = SecretStr("ei-the-teams-own-key-0123456789")
+    keyring = Keyring(hashed=(hash_key(main, name="(key)"),), secrets=(main,))
+    server = new_server(keyring=keyring)
+    server.start()
+    async with impostor_on(int(server.url.rpartition(":")[2]), embeds) as impostor:
+        await asyncio.to_thread(wait_for, lambda: not server.is_alive(), seconds=240)
+
+    assert b"Bearer ei-" in impostor.told
+    for secret in (server.key, main):
+        assert not impostor.was_told(secret.get_secret_value())
 
 
 async def test_an_impostor_that_takes_the_port_of_a_server_that_was_killed_is_told_nothing(

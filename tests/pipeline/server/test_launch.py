@@ -140,6 +140,22 @@ def test_a_local_model_never_asks_the_hub() -> None:
     assert "HF_HUB_OFFLINE" not in child_environment({}, device="cpu", local_model=False)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({}, "127.0.0.1"),
+        ({"NO_PROXY": "hub"}, "hub,127.0.0.1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1"),
+    ],
+)
+def test_no_proxy_is_told_what_a_server_asks_itself(ours: dict[str, str], theirs: str) -> None:
+    environment = child_environment(
+        {"HTTP_PROXY": "http://proxy:3128"} | ours, device="cpu", local_model=True
+    )
+
+    assert {environment["no_proxy"], environment["NO_PROXY"]} == {theirs}
+
+
 @pytest.mark.parametrize(("visible", "expected"), [("", "1"), ("4,6", "6")])
 def test_one_gpu_is_counted_among_the_visible_ones(visible: str, expected: str) -> None:
     environment = child_environment(
