@@ -8,7 +8,7 @@ What the server answers decides what becomes of a request:
     200 for other tokens than were sent        RequestRefusedError: an input is too long for it
     400, 413, 422                              RequestRefusedError: one of the inputs is at fault
     401, 403, redirects, other 4xx             ServerError at once
-    408, 429, 5xx, no connection, no answer    sent again until the policy gives up: ServerError
+    408, 424, 429, 5xx, dropped, no answer     sent again until the policy gives up: ServerError
 
 A server that is away, or behind a proxy that says so, is waited for until the policy's deadline;
 one that answers with a failure again and again is given up sooner.
@@ -50,7 +50,8 @@ _FULL_DIALECT = ServerDialect()
 _MAX_BAD_REPLIES = 3
 _REFUSED = frozenset({400, 413, 422})
 _KEY_REFUSED = frozenset({401, 403})
-_TRY_AGAIN = frozenset({408, 429})
+_TRY_AGAIN = frozenset({408, 424, 429})
+"""Text Embeddings Inference answers 424 where its model failed, as when memory ran out."""
 _AWAY = frozenset({429, 502, 503, 504})
 _DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 

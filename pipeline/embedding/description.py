@@ -60,17 +60,25 @@ def describe_server(
 def same_model(expected: str, named: str) -> bool:
     """Tell whether two names or folders mean one model.
 
-    The last part decides, since a server may know `Qwen/Qwen3-Embedding-4B` by its folder; in the
-    hub's cache that is the folder above the snapshots. To llama.cpp it is a GGUF file.
+    The last part decides, since a server may know `Qwen/Qwen3-Embedding-4B` by its folder; in a
+    hub's cache that is the folder above the snapshots. To llama.cpp it is a GGUF file, and
+    ModelScope writes a dot as three underscores.
     """
     return _last_part(expected) == _last_part(named)
 
 
 def _last_part(model: str) -> str:
     parts = PurePosixPath(model.rstrip("/")).parts
-    cached = [part for part in parts if part.startswith("models--")]
+    cached = [
+        part for part, inner in zip(parts, [*parts[1:], ""], strict=True) if _is_cached(part, inner)
+    ]
     name = cached[-1].split("--")[-1] if cached else (parts[-1] if parts else "")
-    return _GGUF.sub("", name.casefold())
+    return _GGUF.sub("", name.replace("___", ".").casefold())
+
+
+def _is_cached(part: str, inner: str) -> bool:
+    """Say whether a folder is a model's in a hub's cache, by itself and by what is in it."""
+    return part.startswith("models--") or ("--" in part and inner == "snapshots")
 
 
 def _listed(models: Mapping[str, Any]) -> list[Mapping[str, Any]]:

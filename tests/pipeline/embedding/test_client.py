@@ -161,7 +161,7 @@ async def test_an_input_that_the_server_cut_unasked_is_refused(connect: Connect)
             await client.embed([ids(1, 2, 3, 4)], dimension=WIDTH)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 424, 429, 500, 502, 503])
 async def test_a_busy_or_failing_server_is_asked_again_after_a_random_wait(
     connect: Connect, waits: Waits, status: int
 ) -> None:
@@ -238,7 +238,7 @@ async def test_long_inputs_in_flight_are_given_more_time(connect: Connect, waits
     assert waits.seconds == []
 
 
-@pytest.mark.parametrize("failure", [says(500), compresses_wrongly])
+@pytest.mark.parametrize("failure", [says(424), says(500), compresses_wrongly])
 async def test_a_server_that_keeps_failing_is_given_up(
     connect: Connect, failure: Behaviour
 ) -> None:
