@@ -31,8 +31,10 @@ _MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
 """A fortieth of what an H200 does with the 4B model at 32,768 tokens; GPUs differ."""
 
 
-def server_profile(settings: JobSettings, *, model: ModelFiles, max_tokens: int) -> ServerProfile:
-    """Return what a managed server serves, and on what.
+def server_profile(
+    settings: JobSettings, *, model: ModelFiles, max_tokens: int, gpu: int | None = None
+) -> ServerProfile:
+    """Return what a managed server serves, and on what; SGLang by itself takes the first GPU.
 
     Raises:
         ConfigurationError: A GPU cannot compute in the precision that is wanted.
@@ -46,7 +48,7 @@ def server_profile(settings: JobSettings, *, model: ModelFiles, max_tokens: int)
         dtype=precision.dtype,
         quantization=precision.quantization,
         revision=model.hub_revision,
-        compute_capability=gpus[0].compute_capability if gpus else None,
+        compute_capability=gpus[gpu or 0].compute_capability if gpus else None,
         extra_flags=settings.server_extra_args,
     )
 
@@ -193,7 +195,7 @@ def _launcher(
     port_offset: int,
     log_owner: str,
 ) -> Callable[[], ManagedServer]:
-    profile = server_profile(settings, model=request.model, max_tokens=request.max_tokens)
+    profile = server_profile(settings, model=request.model, max_tokens=request.max_tokens, gpu=gpu)
     port = settings.server_port + port_offset if settings.server_port else None
 
     def launch() -> ManagedServer:

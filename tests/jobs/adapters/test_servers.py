@@ -1,10 +1,14 @@
 """How many servers a command uses, on which GPUs, and how many requests keep them busy."""
 
+from pathlib import Path
+
 import pytest
 
 from embed_index.jobs.adapters import servers as server_choice
-from embed_index.jobs.adapters.servers import requests_in_flight
+from embed_index.jobs.adapters.servers import requests_in_flight, server_profile
+from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.server.gpus import Gpu
+from embed_index.pipeline.server.launch import sglang_flags
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -52,3 +56,28 @@ def test_requests_in_flight_grow_with_the_servers(given: dict[str, object], expe
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no GPU 2"):
         requests_in_flight(settings(gpus=(2,)))
+
+
+@pytest.mark.parametrize(("gpu", "has_fa3"), [(None, False), (0, False), (1, True)])
+def test_flags_are_those_of_the_servers_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpu: int | None, has_fa3: bool
+) -> None:
+    gpus = tuple(
+        Gpu(index=i, name="", compute_capability=capability, memory_bytes=1 << 37, uuid=f"GPU-{i}")
+        for i, capability in enumerate([(10, 0), (9, 0)])
+    )
+    monkeypatch.setattr(server_choice, "visible_gpus", lambda: gpus)
+    model = ModelFiles(
+        name="m",
+        location="a/m",
+        revision="r",
+        hub_revision="r",
+        tokenizer_file=Path("tokenizer.json"),
+        width=512,
+        vocab_size=8192,
+        max_positions=32_768,
+    )
+
+    profile = server_profile(settings(), model=model, max_tokens=512, gpu=gpu)
+
+    assert ("fa3" in sglang_flags(profile, port=1)) == has_fa3
