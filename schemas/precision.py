@@ -4,11 +4,11 @@ Vectors in full and in half precision agree to four digits, and the canaries tel
 Quantised ones differ by more than that, and nobody shall get them without having asked.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Dtype: TypeAlias = Literal["auto", "bfloat16", "float32", "fp8"]
 
-FP8 = "fp8"
+FP8: Final = "fp8"
 
 _UNKNOWN = frozenset({"", "unknown"})
 _NOT_QUANTISED = frozenset(

@@ -32,7 +32,7 @@ FLOORS = (
     ("jobs/settings",),
     ("jobs/deployment", "jobs/main.py"),
     ("jobs/adapters",),
-    ("jobs/collections", "jobs/examination", "jobs/serving"),
+    ("jobs/collections", "jobs/examination", "jobs/precision", "jobs/serving"),
     ("jobs/runs",),
     ("jobs/commands",),
 )

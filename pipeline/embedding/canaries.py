@@ -200,7 +200,8 @@ def _mixed(version: str, *, then: str, now: str) -> ContractError:
         f"{version} was made in {then}, and this job's server computes in {now}: vectors of the two"
         " differ, and are not mixed unasked.",
         remedy="Set dtype to what it was, or fill a new version with --rebuild. To mix them all the"
-        " same, set mixed_precision = true.",
+        " same, measure what it costs (`embed-index precision --job JOB.toml`), then set"
+        " mixed_precision = true.",
     )
 
 

@@ -213,7 +213,7 @@ def test_state_is_kept_beside_the_job_file(tmp_path: Path, toml: str | None, hom
         ("[run]\nstate_dir = ''\n", "must not be empty", "--state-dir"),
         ("[model]\ndimension = \n", "not TOML: Invalid value (at line 2", "Correct that line"),
         ("[model]\ndimension = 8\n", "must be greater than or equal to 32", "--dimension"),
-        ("[model]\ndtype = 'int8'\n", "must be 'auto', 'bfloat16' or 'float32'", "--dtype"),
+        ("[model]\ndtype = 'int8'\n", "must be 'auto', 'bfloat16', 'float32' or 'fp8'", "--dtype"),
         (
             "[chunking]\nmax_tokens = 32769\n",
             "= 32769 (job.toml [chunking] max_tokens): must be less than or equal to 32768",
