@@ -25,6 +25,7 @@ from embed_index.jobs.precision.agreement import (
 from embed_index.jobs.precision.sample import Sample, draw_sample
 from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
 from embed_index.pipeline.server.gpus import visible_gpus
+from embed_index.pipeline.server.server_log import name_log
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.precision import FP8, Dtype
 from embed_index.schemas.records import TokenIds, Vectors
@@ -138,7 +139,9 @@ async def _embed(
     longest = max(ids.size for ids in (*chunks, *queries))
     request = request_for(settings, model=inputs.model, gate=gate, max_tokens=longest, tell=tell)
     tell(f"starting a server in {settings.dtype}")
-    async with choose_service(settings, request=request, max_servers=1) as service:
+    async with choose_service(
+        settings, request=request, max_servers=1, log_owner=name_log("precision")
+    ) as service:
         embedding = _Embedding(
             service.embedder,
             dimension=inputs.dimension,

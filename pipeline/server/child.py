@@ -56,6 +56,7 @@ def main() -> None:
         _enter_server(guard, log=log_write)
         # `ended_write` stays open in this process alone: its closing tells the guard of our end.
         _close_in_forks(ended_write)
+        _close_in_forks(keys_read)
         run_sglang(sys.argv[1:], inner_key=inner_key, keys=keys_read)
         return
     for descriptor in (log_write, ended_write, keys_read):
