@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "history": "List what the runs of a collection did.",
     "verify": "Compare corpus, ledger and Milvus, and mend what differs.",
     "retry": "Embed the open dead letters that can be embedded now.",
-    "precision": "Measure what fp8 costs and saves on a corpus.",
+    "precision": "Measure what fp8 costs and saves on this corpus, model and GPU.",
     "promote": "Point a collection's name at one of its versions.",
     "rollback": "Point a collection's name at the version before the live one.",
     "gc": "Drop old versions of a collection; never the live one.",
