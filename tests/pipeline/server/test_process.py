@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -30,6 +32,7 @@ from sglang_fixtures import (
     SAMPLE_WIDTH,
     RunningServer,
     StartServer,
+    cpu_profile,
     light_environment,
 )
 
@@ -39,9 +42,10 @@ from embed_index.pipeline.embedding.client import (
 )
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.wire import ServerDialect
+from embed_index.pipeline.server.launch import ServerProfile
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.pipeline.server.process_group import living_members
-from embed_index.schemas.errors import ConfigurationError, ServerError
+from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, ServerError
 from embed_index.schemas.records import TokenIds
 
 LIMITS = ClientLimits(vocab_size=SAMPLE_VOCABULARY, max_tokens=MAX_TOKENS)
@@ -227,44 +231,83 @@ def test_a_folder_that_holds_no_model_is_refused(new_server: StartServer, tmp_pa
         new_server(model=tmp_path).start()
 
 
-async def test_a_model_without_weights_ends_the_start_with_the_logs_last_lines(
-    new_server: StartServer, sample_model: Path, tmp_path: Path, mark: str
-) -> None:
-    folder = shutil.copytree(
-        sample_model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    server: ManagedServer
+    error: EmbedIndexError | None
+    left: list[int]
+    """Processes of the server that were still there when its start failed."""
+
+
+@pytest.fixture(scope="module")
+def failures(sample_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Failure]:
+    """Servers that start side by side and must not get ready; each spends its time on imports."""
+    folder = tmp_path_factory.mktemp("failures")
+    without_weights = shutil.copytree(
+        sample_model, folder / "model", ignore=shutil.ignore_patterns("*.safetensors")
     )
-    server = new_server(model=folder, environ={**os.environ, MARK: mark})
-    server.start()
+    profiles = {
+        "no weights": cpu_profile(without_weights),
+        "unknown flag": cpu_profile(sample_model, "--no-such-flag"),
+        "small pool": cpu_profile(sample_model, "--max-total-tokens", "512"),
+    }
 
-    with pytest.raises(ServerError, match="ended while it was starting") as error:
-        await server.wait_ready()
+    async def fail(name: str, profile: ServerProfile) -> Failure:
+        mark = secrets.token_hex()
+        server = ManagedServer(
+            profile, log_folder=folder / name, environ={**os.environ, MARK: mark}
+        )
+        server.start()
+        try:
+            await server.wait_ready()
+        except EmbedIndexError as error:
+            return Failure(server=server, error=error, left=processes_with(mark))
+        finally:
+            server.kill()
+        return Failure(server=server, error=None, left=[])
 
-    assert "Its last log lines:" in str(error.value)
-    assert "Cannot find any model weights" in str(error.value)
-    assert str(server.log_path) in error.value.remedy
-    assert server.key.get_secret_value() not in str(error.value)
-    assert processes_with(mark) == []
+    async def fail_all() -> list[Failure]:
+        return await asyncio.gather(*(fail(*named) for named in profiles.items()))
+
+    return dict(zip(profiles, asyncio.run(fail_all()), strict=True))
 
 
-async def test_an_unknown_flag_ends_the_start_with_sglangs_own_words(
-    new_server: StartServer,
+def test_a_model_without_weights_ends_the_start_with_the_logs_last_lines(
+    failures: dict[str, Failure],
 ) -> None:
-    server = new_server("--no-such-flag")
-    server.start()
+    failure = failures["no weights"]
+    error, server = failure.error, failure.server
 
-    with pytest.raises(ServerError, match="unrecognized arguments: --no-such-flag"):
-        await server.wait_ready()
+    assert isinstance(error, ServerError)
+    assert "ended while it was starting" in str(error)
+    assert "Its last log lines:" in str(error)
+    assert "Cannot find any model weights" in str(error)
+    assert str(server.log_path) in error.remedy
+    assert server.key.get_secret_value() not in str(error)
+    assert failure.left == []
 
 
-@pytest.mark.parametrize(
-    ("flag", "maker"),
-    [("--max-total-tokens", "new_server"), ("--context-length", "new_light_server")],
-)
-async def test_a_server_too_small_for_the_longest_input_is_refused(
-    request: pytest.FixtureRequest, flag: str, maker: str
+def test_an_unknown_flag_ends_the_start_with_sglangs_own_words(
+    failures: dict[str, Failure],
 ) -> None:
-    make: StartServer = request.getfixturevalue(maker)
-    server = make(flag, "512")
+    error = failures["unknown flag"].error
+
+    assert isinstance(error, ServerError)
+    assert "unrecognized arguments: --no-such-flag" in str(error)
+
+
+def test_a_pool_too_small_for_the_longest_input_is_refused(failures: dict[str, Failure]) -> None:
+    failure = failures["small pool"]
+
+    assert isinstance(failure.error, ConfigurationError)
+    assert "at most 511 tokens, and this job needs 512" in str(failure.error)
+    assert failure.left == []
+
+
+async def test_a_context_too_small_for_the_longest_input_is_refused(
+    new_light_server: StartServer,
+) -> None:
+    server = new_light_server("--context-length", "512")
     server.start()
 
     with pytest.raises(ConfigurationError, match="at most 511 tokens, and this job needs 512"):
