@@ -295,10 +295,14 @@ async def test_an_impostor_while_sglang_itself_loads_is_told_no_key_of_ours(
         assert not impostor.was_told(secret.get_secret_value())
 
 
+@pytest.mark.parametrize(
+    "maker", ["new_light_server", pytest.param("new_server", marks=pytest.mark.slow)]
+)
 async def test_an_impostor_that_takes_the_port_of_a_server_that_was_killed_is_told_nothing(
-    new_server: StartServer,
+    request: pytest.FixtureRequest, maker: str
 ) -> None:
-    server = new_server()
+    make: StartServer = request.getfixturevalue(maker)
+    server = make()
     server.start()
     await server.wait_ready()
     inputs = [np.full(300, 1_234, dtype=np.int32)]
