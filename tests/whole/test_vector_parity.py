@@ -71,16 +71,31 @@ def texts_in_four_scripts(corpus: Path) -> dict[str, str]:
     return dict(list(chosen.items())[:50])
 
 
+@pytest.fixture(scope="module")
+def texts(sample_corpus: Path) -> dict[str, str]:
+    return texts_in_four_scripts(sample_corpus)
+
+
+@pytest.fixture(scope="module")
+def references(
+    sample_model: Path, texts: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Vectors]:
+    """By text, of full width and not normalised."""
+    folder = tmp_path_factory.mktemp("reference")
+    vectors = reference_vectors(sample_model, list(texts.values()), folder)
+    return dict(zip(texts.values(), vectors, strict=True))
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("dimension", [512, 64])
 def test_stored_vectors_equal_transformers_cut_and_normalised(
     tmp_path: Path,
     sample_model: Path,
-    sample_corpus: Path,
+    texts: dict[str, str],
+    references: dict[str, Vectors],
     sglang_server: RunningServer,
     dimension: int,
 ) -> None:
-    texts = texts_in_four_scripts(sample_corpus)
     table = pa.table({"id": list(texts), "text": list(texts.values())})
     pq.write_table(table, tmp_path / "texts.parquet")
     subprocess.run(
@@ -100,7 +115,7 @@ def test_stored_vectors_equal_transformers_cut_and_normalised(
         chunks = list(store.reader.iter_chunks("parity_v1", with_text=True, with_vectors=True))
     assert {chunk.text for chunk in chunks} == set(texts.values())
     stored = np.stack([chunk.vector for chunk in chunks if chunk.vector is not None])
-    expected = reference_vectors(sample_model, [chunk.text or "" for chunk in chunks], tmp_path)
+    expected = np.stack([references[chunk.text or ""] for chunk in chunks])
     cosines = (stored * normalised(expected[:, :dimension])).sum(axis=1)
 
     assert stored.shape == (50, dimension)
