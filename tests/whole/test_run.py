@@ -4,14 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from hash_embedding_server import HashEmbeddingServer
 from sglang_fixtures import RunningServer
 
+from embed_index.jobs.adapters import places
+from embed_index.jobs.main import cli
 from embed_index.pipeline.milvus.store import open_store
 from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.ids import chunk_id, text_hash
@@ -206,15 +211,20 @@ def test_bad_rows_become_dead_letters_and_the_run_goes_on(
 def test_what_cannot_work_ends_before_any_work_with_a_message_and_a_remedy(
     tmp_path: Path,
     sample_model: Path,
-    embed_index: Command,
+    hash_server: HashEmbeddingServer,
+    monkeypatch: pytest.MonkeyPatch,
     flags: dict[str, object],
     code: int,
     message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "open_store", partial(open_store, connect_seconds=0.5))
     write(tmp_path / "corpus" / "a.parquet", {"a": "Good."})
 
-    done = embed_index(*job(tmp_path, sample_model, **flags), expect=code)
+    environment = {"EMBEDDING_API_BASE": hash_server.url, "EMBEDDING_API_KEY": hash_server.key}
+    done = CliRunner().invoke(cli, job(tmp_path, sample_model, **flags), env=environment)
 
+    assert done.exit_code == code, done.output
     error, *remedy = done.stderr.strip().splitlines()
     assert message in error
     assert remedy

@@ -39,6 +39,7 @@ Records = dict[str, dict[str, Any]]
 def host(tmp_path: Path, sample_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a job in good order, of which each test breaks one thing."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("embed_index.pipeline.host.milvus._CONNECT_SECONDS", 1.0)
     for name in [*os.environ]:
         if name.startswith(("EMBED", "MILVUS", "CREDENTIALS_DIRECTORY")):
             monkeypatch.delenv(name)

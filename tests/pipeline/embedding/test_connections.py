@@ -12,6 +12,7 @@ import trustme
 from misbehaving_server import KEY, Answer, MisbehavingServer, Request, embeds, misbehaving_server
 from pydantic import SecretStr
 
+from embed_index.pipeline.embedding import endpoint as endpoints
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.schemas.errors import ConfigurationError, ServerError
@@ -101,7 +102,8 @@ async def test_a_certificate_for_another_host_is_named(
             await check(server.url.replace("127.0.0.1", asked))
 
 
-async def test_https_to_a_server_of_plain_http_is_named() -> None:
+async def test_https_to_a_server_of_plain_http_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "_CONNECT_SECONDS", 0.5)
     async with misbehaving_server(always=guarded) as server:
         with pytest.raises(ServerError, match="does not speak TLS") as error:
             await check(server.url.replace("http:", "https:"))
