@@ -1,7 +1,7 @@
 """A real SGLang server on the CPU, started once for all tests that need one, and light doubles.
 
-A start of the real one costs 40 seconds of processor time, nearly all of it imports in its three
-processes. Tests of our own processes around it (guard, supervision, signals) therefore run on the
+A start of the real one costs 17 seconds of processor time, nearly all of it imports on one core.
+Tests of our own processes around it (guard, supervision, signals) therefore run on the
 stand-in of `light_sglang`, and prove each kind of ending on the real one once.
 """
 
