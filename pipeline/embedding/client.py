@@ -28,6 +28,7 @@ from typing import NoReturn, Self
 import httpx
 import numpy as np
 
+from embed_index.pipeline.embedding.answers import OversizedAnswerError, ask
 from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
@@ -45,6 +46,9 @@ from embed_index.schemas.records import TokenIds, Vectors
 SLOWEST_TOKENS_PER_SECOND = 20.0
 """A 0.6B model on a laptop."""
 
+_ANSWER_BYTES = 1024 * 1024
+_VECTOR_BYTES = 512 * 1024
+"""Of the widest vectors, uncut, in JSON with all digits: several times what any model has."""
 _DEFAULT_RETRY = Backoff()
 _FULL_DIALECT = ServerDialect()
 _MAX_BAD_REPLIES = 3
@@ -189,7 +193,7 @@ class EmbeddingClient:
         num_bad_replies = 0
         while True:
             try:
-                reply = await self._post(body)
+                reply = await self._post(body, num_vectors=num_vectors)
                 return decode_reply(
                     reply,
                     num_vectors=num_vectors,
@@ -206,18 +210,25 @@ class EmbeddingClient:
                 if num_bad_replies >= _MAX_BAD_REPLIES:
                     self._give_up_on_replies(error)
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, body: bytes, *, num_vectors: int) -> bytes:
         limits = self._limits
         seconds = limits.answer_seconds + self._tokens_in_flight / limits.min_tokens_per_second
         try:
             async with asyncio.timeout(seconds):
-                response = await self._http.post(
-                    "/v1/embeddings", content=body, headers=self._headers
+                response = await ask(
+                    self._http,
+                    "POST",
+                    "/v1/embeddings",
+                    headers=self._headers,
+                    content=body,
+                    max_bytes=_ANSWER_BYTES + num_vectors * _VECTOR_BYTES,
                 )
         except (TimeoutError, httpx.TimeoutException) as error:
             raise _TransientError(f"no answer within {seconds:.0f} s") from error
         except _DROPPED as error:
             raise _TransientError("the connection was dropped", dropped=True) from error
+        except OversizedAnswerError as error:
+            raise _TransientError(f"an answer of {error}", answered=True) from error
         except httpx.DecodingError as error:
             raise _TransientError("an answer that cannot be decompressed", answered=True) from error
         except httpx.TransportError as error:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from embed_index.pipeline.embedding.answers import OversizedAnswerError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.proven import UnprovenServerError
 from embed_index.pipeline.embedding.wire import MalformedReplyError, reply_width
@@ -192,6 +193,11 @@ def _explain(url: str, *, error: httpx.RequestError | TimeoutError) -> tuple[str
         return (
             f"{server} cannot be reached: the connection is refused.",
             "Check that it is running, and the address and port.",
+        )
+    if isinstance(error, OversizedAnswerError):
+        return (
+            f"{server} gives an answer without an end ({error}).",
+            "Check the address: that is no embedding server, or it is broken.",
         )
     if isinstance(error, httpx.DecodingError):
         return (

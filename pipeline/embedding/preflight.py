@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import orjson
 
+from embed_index.pipeline.embedding.answers import ask
 from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.description import (
     ServerDescription,
@@ -267,9 +268,7 @@ class _Asking:
             try:
                 # Of the whole answer: httpx would wait as long for each of its pieces.
                 async with asyncio.timeout(self._seconds):
-                    response = await self._http.request(
-                        method, route, headers=headers, content=body
-                    )
+                    response = await ask(self._http, method, route, headers=headers, content=body)
             except (httpx.RequestError, TimeoutError) as error:
                 raise unreachable(self._endpoint, error=error) from error
             if response.status_code not in _BUSY:

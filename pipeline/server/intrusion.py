@@ -8,19 +8,26 @@ with its own method only once that was refused.
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import httpx
 import orjson
 from pydantic import SecretStr
 
+from embed_index.pipeline.embedding.answers import ask
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import unreachable
 from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.embedding.proven import ProvenTransport, UnprovenServerError
 from embed_index.pipeline.server.gate import OPEN_PATHS
+from embed_index.schemas.errors import ServerError
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_PATH = re.compile(r"/([!-.0-~][!-~]{0,1000})?")
+"""Printable ASCII; what begins with two slashes is another host."""
+_MAX_ROUTES = 2_000
+"""SGLang has some 130."""
 _PARAMETER = re.compile(r"\{[^}]*\}")
 
 
@@ -75,8 +82,9 @@ async def list_routes(endpoint: EmbeddingEndpoint, *, http: httpx.AsyncClient) -
 
     Raises:
         httpx.RequestError: It does not answer.
+        ServerError: It lists what no server has.
     """
-    response = await http.get("/openapi.json", headers=endpoint.bearer())
+    response = await ask(http, "GET", "/openapi.json", headers=endpoint.bearer())
     if response.status_code != httpx.codes.OK:
         return ServerRoutes(listed=())
     try:
@@ -85,10 +93,23 @@ async def list_routes(endpoint: EmbeddingEndpoint, *, http: httpx.AsyncClient) -
             Route(method=method.upper(), path=_PARAMETER.sub("x", path))
             for path, methods in paths.items()
             for method in methods
+            if method.upper() in _METHODS
         ]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return ServerRoutes(listed=())
+    _refuse_impossible(listed, url=endpoint.url)
     return ServerRoutes(listed=tuple(listed))
+
+
+def _refuse_impossible(listed: Sequence[Route], *, url: str) -> None:
+    """Refuse routes that cannot be asked: another host's, or more than there is time for."""
+    is_bad = not all(_PATH.fullmatch(route.path) for route in listed)
+    if is_bad or len(listed) > _MAX_ROUTES:
+        what = "a route that is none" if is_bad else f"{len(listed):,} routes"
+        raise ServerError(
+            f"The embedding server at {url} lists {what}.",
+            remedy="Check the address: what answers there gives no honest account of itself.",
+        )
 
 
 _CLOSED = frozenset({401, 403, 404})
@@ -228,7 +249,7 @@ async def takes_key(endpoint: EmbeddingEndpoint, *, key: SecretStr | None = None
     async with endpoint.http_client() as http:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                response = await http.get("/v1/models", headers=asked.bearer())
+                response = await ask(http, "GET", "/v1/models", headers=asked.bearer())
         except UnprovenServerError as error:
             return False if error.has_other_key else None
         except (httpx.RequestError, TimeoutError):

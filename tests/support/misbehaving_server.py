@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import ssl
+import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -46,7 +47,17 @@ class Drip:
     """Never end an answer, and never fall silent."""
 
 
-Behaviour: TypeAlias = Callable[[Request], "Answer | Drop | Hang | Drip"]
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Never end an answer, as fast as it is read."""
+
+    status: int = 200
+    encoding: str = "identity"
+    num_bytes: int = 1 << 32
+    """So many and no more, in case that everything is read."""
+
+
+Behaviour: TypeAlias = Callable[[Request], "Answer | Drop | Hang | Drip | Flood"]
 
 
 def vector_of(token_ids: Sequence[int], width: int = WIDTH) -> list[float]:
@@ -90,6 +101,14 @@ def drips(_: Request) -> Drip:
     return Drip()
 
 
+def floods(_: Request) -> Flood:
+    return Flood()
+
+
+def floods_compressed(_: Request) -> Flood:
+    return Flood(encoding="gzip")
+
+
 def compresses_wrongly(_: Request) -> Answer:
     return Answer(headers=(("Content-Encoding", "gzip"),))
 
@@ -122,6 +141,9 @@ class MisbehavingServer:
                     return
                 if isinstance(answer, Drip):
                     await _drip(writer)
+                if isinstance(answer, Flood):
+                    await _flood(answer, writer)
+                    return
                 writer.write(_render(answer))
                 await writer.drain()
         except ConnectionError:
@@ -148,6 +170,21 @@ async def _drip(writer: asyncio.StreamWriter) -> NoReturn:
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.05)
+
+
+async def _flood(flood: Flood, writer: asyncio.StreamWriter) -> None:
+    head = f"HTTP/1.1 {flood.status} Told\r\nContent-Encoding: {flood.encoding}\r\n\r\n"
+    writer.write(head.encode())
+    piece = bytes(1 << 20)
+    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    for _ in range(flood.num_bytes // len(piece)):
+        is_compressed = flood.encoding == "gzip"
+        writer.write(
+            gzip.compress(piece) + gzip.flush(zlib.Z_SYNC_FLUSH) if is_compressed else piece
+        )
+        await writer.drain()
+        # What has room takes it without letting anybody else have a turn.
+        await asyncio.sleep(0)
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:

@@ -20,6 +20,7 @@ from misbehaving_server import (
     compresses_wrongly,
     drops,
     embeds,
+    floods,
     hangs,
     in_base64,
     misbehaving_server,
@@ -238,7 +239,7 @@ async def test_long_inputs_in_flight_are_given_more_time(connect: Connect, waits
     assert waits.seconds == []
 
 
-@pytest.mark.parametrize("failure", [says(424), says(500), compresses_wrongly])
+@pytest.mark.parametrize("failure", [says(424), says(500), compresses_wrongly, floods])
 async def test_a_server_that_keeps_failing_is_given_up(
     connect: Connect, failure: Behaviour
 ) -> None:

@@ -16,6 +16,8 @@ from misbehaving_server import (
     compresses_wrongly,
     drips,
     embeds,
+    floods,
+    floods_compressed,
     misbehaving_server,
     reply,
     says,
@@ -279,6 +281,8 @@ def hangs(request: Request) -> Hang:
         (asks_for_the_key({}, embedding=not_embeddings), "answers wrongly"),
         (hangs, "does not answer in time"),
         (drips, "does not answer in time"),
+        (floods, "gives an answer without an end"),
+        (floods_compressed, "gives an answer without an end"),
         (compresses_wrongly, "compresses its answers, unasked, in a way that cannot be read"),
     ],
 )

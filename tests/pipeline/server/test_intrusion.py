@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -27,8 +29,14 @@ class GuardedServer:
     """Asks for the key, and leaves the doors open that a test names."""
 
     def __init__(
-        self, *open_paths: str, lists: bool = True, disguised: bool = False, upgrades: bool = False
+        self,
+        *open_paths: str,
+        lists: bool = True,
+        disguised: bool = False,
+        upgrades: bool = False,
+        paths: Mapping[str, Any] = PATHS,
     ) -> None:
+        self._paths = paths
         self._open = {"/health", *open_paths}
         self._lists, self._disguised, self._upgrades = lists, disguised, upgrades
         self.effects: list[str] = []
@@ -45,7 +53,7 @@ class GuardedServer:
         if request.route == "/v1/embeddings":
             return embeds(request)
         if request.route == "/openapi.json" and self._lists:
-            return Answer(body=orjson.dumps({"paths": PATHS}))
+            return Answer(body=orjson.dumps({"paths": self._paths}))
         if given != f"Bearer {KEY}":
             self.effects.append(f"{request.method} {request.route}")
         return Answer(status=200 if request.route in PATHS else 404)
@@ -69,6 +77,31 @@ async def test_a_guarded_server_is_open_only_where_it_is_meant_to_be() -> None:
     assert audited.unexpected == ()
     assert audited.num_listed == 5
     assert audited.num_requests > 4 * audited.num_listed
+
+
+async def test_what_describes_a_path_is_no_route() -> None:
+    described = {path: {**methods, "parameters": [], "x-a": 1} for path, methods in PATHS.items()}
+
+    assert (await audit(GuardedServer(paths=described))).num_listed == 5
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ({"http://elsewhere/": {"get": {}}}, "lists a route that is none"),
+        ({"//elsewhere/": {"get": {}}}, "lists a route that is none"),
+        ({"no-slash": {"get": {}}}, "lists a route that is none"),
+        ({"/a b\r\nHost: x": {"get": {}}}, "lists a route that is none"),
+        ({"/\u00e9\x00": {"get": {}}}, "lists a route that is none"),
+        ({"/" + "a" * 100_000: {"get": {}}}, "lists a route that is none"),
+        ({f"/{n}": {"get": {}} for n in range(100_000)}, "lists 100,000 routes"),
+    ],
+)
+async def test_a_list_of_routes_that_no_server_has_is_refused(
+    paths: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ServerError, match=message):
+        await audit(GuardedServer(paths=paths))
 
 
 async def test_an_open_route_is_found_without_being_made_use_of() -> None:

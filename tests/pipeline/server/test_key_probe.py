@@ -7,6 +7,7 @@ from misbehaving_server import (
     compresses_wrongly,
     drips,
     drops,
+    floods,
     hangs,
     misbehaving_server,
     says,
@@ -27,6 +28,7 @@ from embed_index.pipeline.server import intrusion as key_probe
         (drops, None),
         (hangs, None),
         (drips, None),
+        (floods, None),
         (compresses_wrongly, None),
     ],
 )
