@@ -10,6 +10,7 @@ from embed_index.jobs.adapters.servers import chosen_gpus, precision_for
 from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.examination.check import Check
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.faults import BusyServerError
 from embed_index.pipeline.embedding.preflight import check_access
 from embed_index.pipeline.host.gpu import check_gpu, check_gpu_memory
 from embed_index.pipeline.host.model import (
@@ -110,15 +111,21 @@ def _check_running_server(settings: JobSettings, url: str, key_file: Path | None
     endpoint = EmbeddingEndpoint.from_settings(
         url, key=_server_key(settings, key_file), model=settings.model
     )
-    access = run_interruptibly(
-        check_access(
-            endpoint,
-            expected_model=settings.model,
-            dimension=settings.dimension,
-            max_tokens=settings.max_tokens,
-            answer_seconds=_ANSWER_SECONDS,
+    try:
+        access = run_interruptibly(
+            check_access(
+                endpoint,
+                expected_model=settings.model,
+                dimension=settings.dimension,
+                max_tokens=settings.max_tokens,
+                answer_seconds=_ANSWER_SECONDS,
+            )
         )
-    )
+    except BusyServerError as error:
+        # One that others use is no mistake, and the job would wait for it.
+        return HostCheck(
+            subject="server", outcome="warning", found=error.message, remedy=error.remedy
+        )
     found = f"{url}, {access.engine}, {access.width} dimensions; asks for its key"
     if access.missing:
         return HostCheck(

@@ -26,6 +26,19 @@ _READ_AND_REFUSED = frozenset({400, 413, 422})
 _MAX_REASON_CHARS = 200
 
 
+class BusyServerError(ServerError):
+    """The server is there and guards its key, and has no answer to spare at present."""
+
+
+def busy(endpoint: EmbeddingEndpoint, *, seconds: float) -> BusyServerError:
+    """Return the error for a server that answered before, and embeds nothing within a time."""
+    return BusyServerError(
+        f"{_server(endpoint)} is busy: it answers, and embedded nothing within {seconds:.0f} s.",
+        remedy="Try again when it has less to do, or allow it more time. If nobody sends it"
+        " anything it hangs: see its log.",
+    )
+
+
 def open_to_anybody(
     response: httpx.Response, *, endpoint: EmbeddingEndpoint, what: str
 ) -> ServerError:
@@ -78,7 +91,7 @@ def unexpected(response: httpx.Response, *, endpoint: EmbeddingEndpoint, what: s
             " without /v1 at its end; another program or a proxy may be answering there.",
         )
     if status in _BUSY:
-        return ServerError(
+        return BusyServerError(
             f"{answered}, again and again{reason}.",
             remedy="It is overloaded, or it or a proxy limits how often it may be asked. Try"
             " again later, or raise the limit.",

@@ -27,6 +27,7 @@ from embed_index.pipeline.embedding.description import (
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import (
     EMBEDDINGS_ROUTE,
+    busy,
     not_refused,
     open_to_anybody,
     unexpected,
@@ -160,6 +161,7 @@ class _Asking:
         self._seconds = seconds
         self._sleep = sleep
         self._key = endpoint.bearer()
+        self._has_answered = False
 
     async def refuse_the_open(self) -> None:
         """Send the probe without a key and with a wrong one; both must be refused."""
@@ -269,8 +271,13 @@ class _Asking:
                 # Of the whole answer: httpx would wait as long for each of its pieces.
                 async with asyncio.timeout(self._seconds):
                     response = await ask(self._http, method, route, headers=headers, content=body)
-            except (httpx.RequestError, TimeoutError) as error:
+            except TimeoutError as error:
+                if self._has_answered:
+                    raise busy(self._endpoint, seconds=self._seconds) from error
                 raise unreachable(self._endpoint, error=error) from error
+            except httpx.RequestError as error:
+                raise unreachable(self._endpoint, error=error) from error
+            self._has_answered = True
             if response.status_code not in _BUSY:
                 return response
             num_failures += 1

@@ -19,6 +19,7 @@ from milvus_server import MilvusServer
 from safetensors.numpy import save_file
 
 from embed_index.jobs.adapters.places import lock_path
+from embed_index.jobs.examination import server as server_checks
 from embed_index.jobs.examination.check import made
 from embed_index.jobs.main import cli
 from embed_index.pipeline.disk.lock import RunLock
@@ -254,6 +255,19 @@ def test_running_server_that_is_away_is_an_outage(
     problem = the_problem(doctor("--server-url", "http://127.0.0.1:9", expect=4))
 
     assert problem["found"].startswith("The embedding server at http://127.0.0.1:9 cannot be reach")
+
+
+def test_running_server_that_others_keep_busy_is_no_problem(
+    host: Path, running: HashEmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDING_API_KEY", running.key)
+    monkeypatch.setattr(server_checks, "_ANSWER_SECONDS", 0.5)
+
+    with running.silent():
+        server = doctor(expect=0)["server"]
+
+    assert server["outcome"] == "warning"
+    assert f"at {running.url} is busy: it answers, and embedded nothing" in server["found"]
 
 
 def test_state_folder_that_cannot_be_made_is_a_problem(host: Path) -> None:

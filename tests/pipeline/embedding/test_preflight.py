@@ -27,6 +27,7 @@ from pydantic import SecretStr
 
 from embed_index.pipeline.embedding.description import same_model
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.faults import BusyServerError
 from embed_index.pipeline.embedding.preflight import ServerAccess, check_access
 from embed_index.pipeline.embedding.wire import ServerDialect
 from embed_index.schemas.errors import ConfigurationError, ServerError
@@ -72,6 +73,7 @@ async def access(
     max_tokens: int | None = None,
     first: Sequence[Behaviour] = (),
     waits: list[float] | None = None,
+    answer_seconds: float = 20,
 ) -> ServerAccess:
     async def sleep(seconds: float) -> None:
         if waits is not None:
@@ -83,7 +85,7 @@ async def access(
             dimension=dimension,
             expected_model=expected_model,
             max_tokens=max_tokens,
-            answer_seconds=0.5 if behaviour in (hangs, drips) else 20,
+            answer_seconds=0.5 if behaviour in (hangs, drips) else answer_seconds,
             sleep=sleep,
         )
 
@@ -291,6 +293,33 @@ async def test_an_unusable_server_is_told_apart(behaviour: Behaviour, message: s
         await access(behaviour)
     assert KEY not in str(error.value)
     assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("embedding", "message"),
+    [
+        (hangs, "is busy: it answers, and embedded nothing within 0 s"),
+        (drips, "is busy: it answers, and embedded nothing within 0 s"),
+        (says(429), "status 429 .* again and again"),
+        (says(503), "status 503 .* again and again"),
+    ],
+)
+async def test_a_server_that_guards_its_key_and_has_no_answer_to_spare_is_busy(
+    embedding: Behaviour, message: str
+) -> None:
+    behaviour = asks_for_the_key({}, embedding=embedding)
+
+    with pytest.raises(BusyServerError, match=message):
+        await access(behaviour, answer_seconds=0.4)
+
+
+@pytest.mark.parametrize("behaviour", [hangs, drips, somebody_else])
+async def test_a_server_that_answers_nothing_of_use_is_not_called_busy(
+    behaviour: Behaviour,
+) -> None:
+    with pytest.raises(ServerError) as caught:
+        await access(behaviour, answer_seconds=0.4)
+    assert not isinstance(caught.value, BusyServerError)
 
 
 async def test_a_key_that_a_long_answer_repeats_is_not_shown_in_part() -> None:
