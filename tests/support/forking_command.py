@@ -2,8 +2,8 @@
 
     python tests/support/forking_command.py
 
-Reads a JSON object a line with `arguments`, `folder`, `environ` and `stderr`, a path; answers with
-the id of the process that does it, and with its exit code once it has ended.
+Reads a JSON object a line with `arguments`, `folder`, `environ` and `stderr`, a path; answers
+`pid` with the id of the process that does it, and `code` with its exit code once it has ended.
 """
 
 import json
@@ -34,19 +34,19 @@ def become(order: dict[str, Any]) -> NoReturn:
     raise AssertionError("unreachable: the command exits")
 
 
-def tell(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
+def tell(name: str, number: int) -> None:
+    sys.stdout.write(f"{name} {number}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
     for module in pkgutil.walk_packages(embed_index.jobs.__path__, "embed_index.jobs."):
         import_module(module.name)
-    tell(os.getpid())
+    tell("ready", os.getpid())
     for line in iter(sys.stdin.readline, ""):
         child = os.fork()
         if child == 0:
             become(json.loads(line))
-        tell(child)
+        tell("pid", child)
         _, status = os.waitpid(child, 0)
-        tell(os.waitstatus_to_exitcode(status))
+        tell("code", os.waitstatus_to_exitcode(status))

@@ -1,5 +1,6 @@
 """A command in a process of its own that is sent signals, and how it ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -47,7 +48,7 @@ class Commands:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._read_number()
+        self._answer("ready")
 
     def __enter__(self) -> Self:
         return self
@@ -84,11 +85,11 @@ class Commands:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        pid = self._read_number()
+        pid = self._answer("pid")
         with _killed_after(pid, seconds=_LONGEST_SECONDS):
 
             def is_ready() -> bool:
-                assert _is_alive(pid), messages.read_text()
+                assert _is_alive(pid), f"ended before it was at work: {messages.read_text()}"
                 return is_at_work()
 
             wait_for(is_ready, seconds=_LONGEST_SECONDS)
@@ -102,7 +103,7 @@ class Commands:
             while messages.stat().st_size == num_said and _is_alive(pid):
                 time.sleep(_POLL_SECONDS)
             word = time.monotonic()
-            code = self._read_number()
+            code = self._answer("code")
             ended = time.monotonic()
         while left := processes_with(mark):
             if time.monotonic() > ended + _LEFT_SECONDS:
@@ -117,9 +118,14 @@ class Commands:
             left=left,
         )
 
-    def _read_number(self) -> int:
+    def _answer(self, name: str) -> int:
+        """Return an answer by its name, past those of a command that a test gave up on."""
         assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+        for line in iter(self._process.stdout.readline, ""):
+            answer, _, number = line.partition(" ")
+            if answer == name:
+                return int(number)
+        raise AssertionError("the process that forks commands has ended")
 
 
 @contextmanager
@@ -129,7 +135,9 @@ def _killed_after(pid: int, *, seconds: float) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        # Not reaped yet, or no process of ours.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         raise
     finally:
         timer.cancel()

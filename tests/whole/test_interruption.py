@@ -16,10 +16,12 @@ from hash_embedding_server import HashEmbeddingServer
 from interrupted import Commands
 from job_fixtures import JobFolder
 from key_fixtures import keys
+from process_marks import wait_for
 from sglang_fixtures import light_environment
 from stalling_milvus import StallingMilvus
 
 from embed_index.pipeline.disk.lock import find_holder
+from embed_index.pipeline.ledger.ledger import move_ledger
 from embed_index.pipeline.server.serving_record import find_serving
 
 GRACE_SECONDS = 1.0
@@ -56,10 +58,9 @@ class Place:
         hangups = self.job.state / "hangups"
         hangups.unlink(missing_ok=True)
         command = [sys.executable, str(STUBBORN_SERVE), str(self.job.state), str(self.key_file)]
-        with subprocess.Popen([*command, "ignores"], stdout=subprocess.PIPE) as serve:
-            assert serve.stdout is not None
-            assert serve.stdout.readline() == b"ready\n"
+        with subprocess.Popen([*command, "ignores"]) as serve:
             try:
+                wait_for(lambda: find_serving(self.job.state) is not None, seconds=30)
                 yield hangups.exists
             finally:
                 serve.kill()
@@ -89,6 +90,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, sample_model: Path) -> Itera
         job.write({**documents, "lettered": "A text by now.", "new": "Never indexed."})
         with StallingMilvus(database) as milvus:
             place = Place(job=replace(job, uri=milvus.uri), milvus=milvus)
+            # What a job of that Milvus would have kept had it made the versions.
+            move_ledger(job.ledger, to=place.job.ledger)
             assert keys("generate", "--key-file", str(place.key_file)).exit_code == 0
             yield place
 

@@ -59,7 +59,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
 
     @asynccontextmanager
     async def choose_service(
-        settings: JobSettings, *, request: EmbeddingRequest, max_servers: int | None = None
+        settings: JobSettings, *, request: EmbeddingRequest, max_servers: int, log_owner: str
     ) -> AsyncIterator[EmbeddingService]:
         embedder = Rounding(settings.dtype)
         await request.prove(embedder, ACCESS)
