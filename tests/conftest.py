@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,14 @@ pytest_plugins = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Under nohup or in the background, have what tests start heed signals that we do not."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            # A new program inherits what is ignored, and not what is handled.
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

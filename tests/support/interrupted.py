@@ -95,11 +95,14 @@ class Commands:
             wait_for(is_ready, seconds=_LONGEST_SECONDS)
             num_said = messages.stat().st_size
             began = time.monotonic()
-            for number in numbers[:-1]:
-                os.kill(pid, number)
+            os.kill(pid, numbers[0])
+            last = began
+            for number in numbers[1:]:
                 time.sleep(pause_seconds)
-            last = time.monotonic()
-            os.kill(pid, numbers[-1])
+                last = time.monotonic()
+                # It may have ended of the first one by now.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
             while messages.stat().st_size == num_said and _is_alive(pid):
                 time.sleep(_POLL_SECONDS)
             word = time.monotonic()
