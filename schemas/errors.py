@@ -2,7 +2,8 @@
 
     EmbedIndexError
     ├── ConfigurationError      a setting, a source file, a column or a model is unusable as given
-    │   └── ContractError       the collection was made another way than this run would write
+    │   ├── ContractError       the collection was made another way than this run would write
+    │   └── QueryError          a query, a filter or what is asked of a search is unusable as given
     ├── UnavailableError        a system outside cannot be used at present
     │   ├── ServerError         the embedding server does not start, answer or accept the key
     │   └── StoreError          Milvus does not answer or refuses
@@ -33,6 +34,10 @@ class ConfigurationError(EmbedIndexError):
 
 class ContractError(ConfigurationError):
     """The collection was made another way than this run would write."""
+
+
+class QueryError(ConfigurationError):
+    """A query, a filter or what is asked of a search is unusable as given."""
 
 
 class UnavailableError(EmbedIndexError):

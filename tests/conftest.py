@@ -15,6 +15,7 @@ from embed_index.pipeline.model.tokenizer import ModelTokenizer
 pytest_plugins = [
     "job_fixtures",
     "key_fixtures",
+    "library_fixtures",
     "milvus_fixtures",
     "process_marks",
     "sglang_fixtures",

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from documentation import Page, find_commands, find_messages, read_pages
 from hash_embedding_server import HashEmbeddingServer
+from job_fixtures import JobFolder
 
 from embed_index.jobs.main import cli
 from embed_index.jobs.settings.job_file import read_job_file
@@ -118,7 +119,7 @@ def test_every_command_of_a_message_can_be_given(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "--nonsense"], ["keys", "nonsense"], ["search", "articles"], ["nonsense"]],
+    [["run", "--nonsense"], ["keys", "nonsense"], ["describe"], ["nonsense"]],
     ids=" ".join,
 )
 def test_a_command_that_cannot_be_given_is_noticed(arguments: list[str]) -> None:
@@ -290,3 +291,30 @@ def test_the_first_job_of_the_readme_ends_in_a_searched_collection(
 
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if "chunk 1/1" in line]) == 3
+
+
+def test_the_library_s_first_program_finds_what_it_is_asked_for(
+    tmp_path: Path, library_job: JobFolder, key_file: Path
+) -> None:
+    (program,) = Page(
+        README.path, page("docs/collections-and-searching.md").marked("library")
+    ).blocks("python")
+    program = program.replace("http://127.0.0.1:19530", library_job.uri)
+    key_file.write_text(library_job.server.key)
+
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace('"articles"', f'"{library_job.collection}"')],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "EMBEDDING_API_BASE": library_job.server.url,
+            "EMBED_INDEX_MODEL": str(library_job.model),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(program.splitlines()) <= 5
+    assert len(done.stdout.splitlines()) == 3

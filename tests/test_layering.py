@@ -26,7 +26,7 @@ FLOORS = (
     ),
     ("pipeline/embedding", "pipeline/ledger", "pipeline/milvus"),
     ("pipeline/server", "pipeline/stages", "pipeline/versions"),
-    ("pipeline/audit", "pipeline/host", "pipeline/indexing.py"),
+    ("pipeline/audit", "pipeline/host", "pipeline/library", "pipeline/indexing.py"),
     ("pipeline/settling.py",),
     ("jobs/cli",),
     ("jobs/settings",),
@@ -42,6 +42,7 @@ PRIVATE = {
     "pipeline/corpus": {"conversion", "row_checks", "text_column"},
     "pipeline/embedding": {"description", "wire"},
     "pipeline/ledger": {"file"},
+    "pipeline/library": {"loop"},
     "pipeline/milvus": {"connection", "lite", "schema", "sdk"},
     "jobs/deployment": {"template"},
     "pipeline/server": {"child", "cpu_platform", "gate", "process_group", "suspects"},
@@ -52,8 +53,12 @@ HEAVY = {"pipeline/server/child", "pipeline/server/cpu_platform"}
 """Modules of the server's own process, which alone import torch and SGLang."""
 
 
+DOOR = ("__init__.py", "py.typed")
+"""What the package holds beside its layers: its own door, and that it is typed."""
+
+
 def modules(root: Path) -> Iterator[Path]:
-    """Every module of the package, relative to the tree."""
+    """Every module of the package's layers, relative to the tree."""
     for layer in LAYERS:
         for file in sorted((root / layer).rglob("*.py")):
             yield file.relative_to(root)
@@ -61,6 +66,7 @@ def modules(root: Path) -> Iterator[Path]:
 
 def files(root: Path) -> Iterator[Path]:
     """Every file of the package, texts too, relative to the tree."""
+    yield from map(Path, DOOR)
     for layer in LAYERS:
         for file in sorted((root / layer).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
@@ -221,17 +227,18 @@ def test_every_room_is_listed_for_the_wheel(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())
     listed = project["tool"]["setuptools"]["packages"]
 
-    assert sorted(listed) == sorted(
+    rooms = [
         ".".join(("embed_index", *file.parent.parts))
         for file in modules(repository)
         if file.name == "__init__.py"
-    )
+    ]
+    assert sorted(listed) == sorted(["embed_index", *rooms])
 
 
 def test_the_wheel_holds_every_file(repository: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in (*LAYERS, "pyproject.toml", "README.md", "LICENSE"):
+    for name in (*LAYERS, *DOOR, "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(repository / name)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",

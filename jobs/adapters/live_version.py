@@ -2,8 +2,8 @@
 
 from embed_index.jobs.adapters.inputs import JobInputs
 from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.milvus.versions import no_such_collection
 from embed_index.pipeline.versions.target import TargetVersion, choose_target
-from embed_index.schemas.errors import ConfigurationError
 
 
 def live_version(store: MilvusStore, collection: str) -> str:
@@ -16,10 +16,7 @@ def live_version(store: MilvusStore, collection: str) -> str:
     is_askable = bool(collection) and collection.isascii()
     version = store.versions.live(collection) if is_askable else None
     if version is None:
-        raise ConfigurationError(
-            f"there is no collection {collection!r} of embed-index in this Milvus",
-            remedy="Check the name, --milvus-uri and --milvus-db; `embed-index run` makes one.",
-        )
+        raise no_such_collection(collection)
     return version
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embed_index.pipeline.milvus.address import parse_address
-from embed_index.pipeline.milvus.store import MilvusStore, open_store
+from embed_index.pipeline.milvus.retry import OutagePolicy
+from embed_index.pipeline.milvus.store import DEFAULT_RETRY, MilvusStore, open_store
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -114,13 +115,14 @@ def tokenizer_folder(settings: JobSettings) -> Path:
     return settings.state_dir / "tokenizers"
 
 
-def open_job_store(settings: JobSettings) -> MilvusStore:
-    """Connect to the Milvus that settings name."""
+def open_job_store(settings: JobSettings, *, retry: OutagePolicy = DEFAULT_RETRY) -> MilvusStore:
+    """Connect to the Milvus that settings name; `retry` says how long an outage is ridden out."""
     token = settings.milvus_token
     return open_store(
         settings.milvus_uri,
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
+        retry=retry,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate
 from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
 from embed_index.pipeline.embedding.embedder import Embedder
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -137,13 +138,8 @@ def choose_service(
         ConfigurationError: A server is named and its key is not, or a GPU does not exist.
     """
     if settings.server_url:
-        if settings.server_key is None:
-            raise ConfigurationError(
-                f"server_key: the server {settings.server_url[0]} is given without its key",
-                remedy="Put EMBEDDING_API_KEY into the environment or .env.",
-            )
-        urls = settings.server_url[:max_servers]
-        return external_service(urls, key=settings.server_key, request=request)
+        endpoints = named_endpoints(settings, model=request.model.location)[:max_servers]
+        return external_service(endpoints, request=request)
     gpus = chosen_gpus(settings)[:max_servers]
     request = replace(request, min_tokens_per_second=min_tokens_per_second())
     launches = [
@@ -151,6 +147,27 @@ def choose_service(
         for offset, gpu in enumerate(gpus)
     ]
     return managed_service(launches, request=request)
+
+
+def named_endpoints(settings: JobSettings, *, model: str) -> list[EmbeddingEndpoint]:
+    """Return the servers that settings name.
+
+    Args:
+        settings: Addresses and key.
+        model: What requests call the model.
+
+    Raises:
+        ConfigurationError: An address or the key is unusable, or the key is missing.
+    """
+    if settings.server_key is None:
+        raise ConfigurationError(
+            f"server_key: the server {settings.server_url[0]} is given without its key",
+            remedy="Put EMBEDDING_API_KEY into the environment or .env.",
+        )
+    key = settings.server_key
+    return [
+        EmbeddingEndpoint.from_settings(url, key=key, model=model) for url in settings.server_url
+    ]
 
 
 def min_tokens_per_second() -> float:

@@ -1,5 +1,5 @@
-"""Collections as people see them: search, describe, promote, roll back, remove.
+"""Collections as people see them: open, search, describe, promote, roll back, remove.
 
-Doors: `search.search_collection`, `description.describe_collection`, `versions`, and `text`, which
-writes their results.
+Doors: `opening.open_collection`, which programs use, `search.search_collection`,
+`description.describe_collection`, `versions`, and `text`, which writes their results.
 """

@@ -3,11 +3,12 @@
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import click
 
-from embed_index.pipeline.milvus.stored import SearchHit
+from embed_index.pipeline.library.hits import hit_fields
+from embed_index.pipeline.milvus.stored import Hit
 from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 
@@ -15,15 +16,23 @@ SNIPPET_CHARACTERS = 240
 _TURNS_DIRECTION = frozenset({"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
-def hits_as_text(hits: Sequence[SearchHit]) -> str:
+def hits_as_text(hits: Sequence[Hit]) -> str:
     """Return two lines a hit: rank, score, document, span and source, then a snippet."""
     return "\n".join(_hit_as_text(hit, rank) for rank, hit in enumerate(hits, start=1))
 
 
-def hits_as_json(hits: Sequence[SearchHit]) -> str:
+def hits_as_json(hits: Sequence[Hit]) -> str:
     """Return a JSON list in the order of rank."""
-    ranked = [_hit_as_fields(hit, rank) for rank, hit in enumerate(hits, start=1)]
+    ranked = [hit_fields(hit, rank=rank) for rank, hit in enumerate(hits, start=1)]
     return json.dumps(ranked, ensure_ascii=False, indent=2)
+
+
+def hits_as_json_lines(hits: Sequence[Hit], **more: object) -> str:
+    """Return a JSON object a line, each with what else is to be said of it first."""
+    return "\n".join(
+        json.dumps(more | hit_fields(hit, rank=rank), ensure_ascii=False)
+        for rank, hit in enumerate(hits, start=1)
+    )
 
 
 def description_as_text(description: CollectionDescription) -> str:
@@ -71,13 +80,7 @@ def _is_obeyed(character: str) -> bool:
     )
 
 
-def _hit_as_fields(hit: SearchHit, rank: int) -> dict[str, object]:
-    stored = {field.name: getattr(hit.chunk, field.name) for field in fields(hit.chunk)}
-    del stored["vector"]
-    return {"rank": rank, "score": hit.score, **stored}
-
-
-def _hit_as_text(hit: SearchHit, rank: int) -> str:
+def _hit_as_text(hit: Hit, rank: int) -> str:
     chunk = hit.chunk
     span = f"chars {chunk.char_start}-{chunk.char_end}"
     part = f"chunk {chunk.chunk_index + 1}/{chunk.num_chunks}"

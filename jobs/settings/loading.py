@@ -37,6 +37,7 @@ def load_settings(
     *,
     job_file: Path | None = None,
     flags: Mapping[str, object] | None = None,
+    arguments: Mapping[str, object] | None = None,
     required: Collection[str] = (),
     key_file: Path | None = None,
     environ: Mapping[str, str] | None = None,
@@ -47,6 +48,7 @@ def load_settings(
     Args:
         job_file: TOML file, or None.
         flags: Values by field name as given on the command line; None and () are not given.
+        arguments: Values by field name as a program gives them, secrets wrapped.
         required: Fields that this command cannot do without.
         key_file: File with the embedding server's key, or None.
         environ: None means the environment of this process.
@@ -60,6 +62,7 @@ def load_settings(
     job_file = None if job_file is None else folder / job_file
     home = folder if job_file is None else job_file.parent
     layers = [
+        _from_arguments(arguments or {}, folder),
         _from_flags(flags or {}, folder),
         _from_key_file(key_file, folder),
         _from_credentials(environ, folder),
@@ -77,6 +80,13 @@ def load_settings(
     settings = _validated(sources)
     REDACTOR.remember(*settings.secrets())
     return LoadedSettings(settings=settings, sources=sources)
+
+
+def _from_arguments(arguments: Mapping[str, object], folder: Path) -> dict[str, Sourced]:
+    return {
+        name: Sourced(value=value, origin=f"argument {name}", folder=folder)
+        for name, value in arguments.items()
+    }
 
 
 def _from_flags(flags: Mapping[str, object], folder: Path) -> dict[str, Sourced]:

@@ -191,6 +191,19 @@ class CanaryGate:
             f" {smallest}."
         )
 
+    def check_again(self, text: str, vector: Vectors) -> None:
+        """Compare what a proven server gives one of the canary texts by now.
+
+        Raises:
+            ContractError: It gives another vector.
+        """
+        check_canaries(
+            [Canary.from_vector(text, vector)],
+            known=[canary for canary in self.canaries if canary.text == text],
+            version=self._version,
+            smallest=min_cosine(self.made_with.dtype, self.precision),
+        )
+
     def _precision(self, access: ServerAccess) -> str:
         says_so = self._quantization is None or is_quantised(access.dtype)
         return access.dtype if says_so else self._quantization or access.dtype

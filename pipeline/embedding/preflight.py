@@ -145,6 +145,24 @@ async def check_access(
     )
 
 
+async def served_models(
+    endpoint: EmbeddingEndpoint, *, answer_seconds: float = _ANSWER_SECONDS
+) -> tuple[str, ...]:
+    """Return the names and folders under which a server knows its models; it is not checked.
+
+    Raises:
+        ServerError: The server does not answer.
+    """
+    async with endpoint.http_client() as http:
+        asking = _Asking(endpoint, http=http, seconds=answer_seconds, sleep=asyncio.sleep)
+        return describe_server(
+            models=await asking.describe("/v1/models"),
+            model_info=await asking.describe("/model_info"),
+            server_info={},
+            expected_model=None,
+        ).models
+
+
 class _Asking:
     """The requests of one preflight."""
 

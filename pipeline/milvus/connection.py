@@ -17,6 +17,7 @@ from embed_index.pipeline.milvus.retry import (
     call_patiently,
     explain,
     judge,
+    own_words,
     rpc_status,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient
@@ -144,6 +145,10 @@ class MilvusConnection:
             explain_error=explain_error,
             prepare=prepare,
         )
+
+    def words_of(self, error: BaseException | None) -> str:
+        """Return what Milvus itself said, without the token."""
+        return "" if error is None else own_words(error, secret=self._token)
 
     def close(self) -> None:
         """Cut off calls and retries, release everything, an embedded database's lock included."""

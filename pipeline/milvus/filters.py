@@ -62,6 +62,11 @@ def any_of(chunk_ids: Sequence[str]) -> str:
     return f"chunk_id in [{','.join(_quote(chunk_id) for chunk_id in chunk_ids)}]"
 
 
+def of_document(doc_id: str) -> str:
+    """Return the filter expression for the chunks of a document, whatever its id holds."""
+    return f"doc_id == {_quote(doc_id)}"
+
+
 def in_slices(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """Return the keys in runs of at most `size`."""
     return (keys[start : start + size] for start in range(0, len(keys), size))

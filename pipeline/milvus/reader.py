@@ -1,7 +1,7 @@
 """Reading collection versions: by key, page by page, by nearness."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from embed_index.pipeline.milvus.filters import (
     any_of,
     cut_key_space,
     in_slices,
+    of_document,
 )
+from embed_index.pipeline.milvus.nearest import Consistency, NearestRows
 from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
 from embed_index.pipeline.milvus.rows import (
     KEY_FIELDS,
@@ -22,22 +24,19 @@ from embed_index.pipeline.milvus.rows import (
     read_key,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient
-from embed_index.pipeline.milvus.stored import ChunkKey, SearchHit, StoredChunk
+from embed_index.pipeline.milvus.stored import ChunkKey, Hit, StoredChunk
 from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of, load_collection
-from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.records import Vectors
 
 T = TypeVar("T")
-Consistency: TypeAlias = Literal["Strong", "Bounded"]
 
 _PAGE_BYTES = 4 * 1024 * 1024
 _EMBEDDED_FACTOR = 4
 """Milvus Lite takes larger queries, and looks at every row for each."""
 _TEXT_BYTES_PER_ROW = 8192
 _KEY_BYTES_PER_ROW = 512
-_FILTER_DOUBT_SECONDS = 3.0
-"""A wrong filter and a passing trouble have one code on Milvus 2.3."""
 
 
 class CollectionReader:
@@ -55,7 +54,8 @@ class CollectionReader:
     ) -> None:
         self._connection = connection
         self._versions = versions
-        self._retry = retry
+        self.nearest = NearestRows(connection, retry=retry)
+        """Searches many vectors at once."""
         factor = _EMBEDDED_FACTOR if connection.embedded else 1
         self._page_bytes = _PAGE_BYTES * factor
         self._max_rows_per_query = MAX_HITS * factor
@@ -78,6 +78,21 @@ class CollectionReader:
         """Read vectors by key, in the order asked for; absent keys are left out."""
         rows = self._fetch(version, chunk_ids, ("chunk_id", "embedding"))
         return {key: np.asarray(row["embedding"], np.float32) for key, row in rows.items()}
+
+    def fetch_document(self, version: str, doc_id: str) -> list[StoredChunk]:
+        """Read the rows of a document with their texts, in order; empty where there is none.
+
+        Chunks that could not be embedded have no row.
+        """
+        first = chunk_id(doc_id, 0)
+        keys = self._fetch(version, [first], KEY_FIELDS)
+        rows = list(keys.values()) or self._query(
+            version, of_document(doc_id), KEY_FIELDS, doing=f"reading {doc_id!r}", limit=1
+        )
+        if not rows:
+            return []
+        wanted = [chunk_id(doc_id, index) for index in range(read_key(rows[0]).num_chunks)]
+        return list(self.fetch_chunks(version, wanted, with_text=True).values())
 
     def iter_keys(self, version: str) -> Iterator[ChunkKey]:
         """Read the keys of all rows, page by page.
@@ -118,7 +133,7 @@ class CollectionReader:
         limit: int = 10,
         where: str = "",
         consistency: Consistency = "Bounded",
-    ) -> list[SearchHit]:
+    ) -> list[Hit]:
         """Return the chunks nearest to a vector, the nearest first.
 
         Args:
@@ -129,50 +144,21 @@ class CollectionReader:
             consistency: `Strong` sees every acknowledged write, and waits for it.
 
         Raises:
-            ConfigurationError: The collection does not exist, or the limit is out of range.
-            StoreError: Milvus stays away, or refuses the filter.
+            ConfigurationError: The collection does not exist, or the search is unusable as given.
+            StoreError: Milvus stays away, or refuses.
         """
-        if not 1 <= limit <= MAX_HITS:
-            raise ConfigurationError(f"a search returns 1 to {MAX_HITS} hits, not {limit}")
         version = collection
         if alias_of(collection) is None:
             version = self._versions.live(collection) or collection
-        layout = self._versions.layout(version)
-        if vector.shape != (layout.dimension,) or not np.isfinite(vector).all():
-            raise ValueError(
-                f"the query's vector has shape {vector.shape} or is not finite; {version!r} needs "
-                f"({layout.dimension},)"
-            )
-        fields = self._fields(version, with_text=True, with_vectors=False)
-        query = np.ascontiguousarray(vector, dtype=np.float32)
-
-        def search(client: MilvusClient) -> list[SearchHit]:
-            (hits,) = client.search(
-                version,
-                data=[query],
-                anns_field="embedding",
-                filter=where,
-                limit=limit,
-                output_fields=list(fields),
-                search_params={"metric_type": "COSINE"},
-                consistency_level=consistency,
-                timeout=self._connection.call_seconds,
-            )
-            return [
-                SearchHit(
-                    score=float(hit["distance"]),
-                    chunk=read_chunk(hit["entity"], columns=layout.carried),
-                )
-                for hit in hits
-            ]
-
-        policy = self._retry
-        if where:
-            policy = OutagePolicy(
-                retry_seconds=policy.retry_seconds,
-                doubt_seconds=min(policy.doubt_seconds, _FILTER_DOUBT_SECONDS),
-            )
-        return self._call(version, search, doing=f"searching {collection!r}", policy=policy)
+        (hits,) = self.nearest.search(
+            version,
+            vector[None],
+            layout=self._versions.layout(version),
+            limit=limit,
+            where=where,
+            consistency=consistency,
+        )
+        return hits
 
     def _count(self, version: str, expression: str) -> int:
         doing = f"counting the rows of {version!r}"

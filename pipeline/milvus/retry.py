@@ -187,15 +187,26 @@ def explain(error: Exception, *, subject: str, secret: str) -> EmbedIndexError:
             f"{subject}: Milvus limits the rate or is out of memory or disk (code {code})",
             remedy="Raise the server's quota, or run again later; the run can be resumed.",
         )
-    # What pymilvus itself refuses it quotes, and that may be a document's text.
-    by_client = code == _CLIENT_OR_NOT_READY and type(error) is not MilvusException
-    detail = type(error).__name__ if by_client else getattr(error, "message", "")
-    # A token may be `user:password`; the password alone is a secret, too.
-    words = mask(str(detail), secret, secret.partition(":")[2])[:_MESSAGE_LENGTH]
+    words = own_words(error, secret=secret)
     return StoreError(
         f"{subject}: Milvus refuses (code {code}): {words}",
         remedy="The server's log says more; the run can be resumed.",
     )
+
+
+def own_words(error: BaseException, *, secret: str) -> str:
+    """Return what Milvus itself said, without the token."""
+    # What pymilvus itself refuses it quotes, and that may be a document's text.
+    code = getattr(error, "code", None)
+    by_client = code == _CLIENT_OR_NOT_READY and type(error) is not MilvusException
+    detail = type(error).__name__ if by_client else getattr(error, "message", "")
+    # A token may be `user:password`; the password alone is a secret, too.
+    return mask(str(detail), secret, secret.partition(":")[2])[:_MESSAGE_LENGTH]
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Tell whether Milvus answered that it will not, rather than not at all."""
+    return isinstance(error, MilvusException) and rpc_status(error) is None
 
 
 def explain_too_large(doing: str) -> StoreError:

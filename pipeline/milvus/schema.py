@@ -109,9 +109,8 @@ def read_contract(description: Mapping[str, Any], *, collection: str) -> Collect
         ConfigurationError: The collection was made by something else, or by a newer version of
             this program.
     """
-    raw = description["description"] or description["properties"].get(CONTRACT_PROPERTY, "")
     try:
-        contract = CollectionContract.model_validate_json(raw)
+        contract = CollectionContract.model_validate_json(contract_text(description))
     except ValidationError as error:
         raise _not_ours(collection) from error
     if contract.format_version > FORMAT_VERSION:
@@ -121,6 +120,13 @@ def read_contract(description: Mapping[str, Any], *, collection: str) -> Collect
             remedy="Upgrade embed-index.",
         )
     return contract
+
+
+def contract_text(description: Mapping[str, Any]) -> str:
+    """Return the contract as it stands in Milvus' description of a collection; may be anything."""
+    return str(
+        description["description"] or description["properties"].get(CONTRACT_PROPERTY, "") or ""
+    )
 
 
 def _not_ours(collection: str) -> ConfigurationError:

@@ -61,6 +61,11 @@ class MilvusStore:
         return f"MilvusStore({self._connection.address.uri!r})"
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether Milvus works in this process."""
+        return self._connection.embedded
+
+    @property
     def max_writers(self) -> int:
         """How many threads may write at once; Milvus Lite is promised to stand only one."""
         return 1 if self._connection.embedded else _MAX_WRITERS

@@ -52,10 +52,42 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchHit:
+class Hit:
     """One chunk near to a query."""
 
     score: float
     """Cosine similarity, 1 for the same direction."""
+    version: str
+    """The collection version that it was found in."""
     chunk: StoredChunk
-    """With its text and without its vector."""
+    """With what was asked for of text, vector and carried columns."""
+
+    @property
+    def doc_id(self) -> str:
+        """The document."""
+        return self.chunk.doc_id
+
+    @property
+    def chunk_index(self) -> int:
+        """Which chunk of the document, from 0."""
+        return self.chunk.chunk_index
+
+    @property
+    def char_start(self) -> int:
+        """Where the chunk begins in the document, in characters."""
+        return self.chunk.char_start
+
+    @property
+    def char_end(self) -> int:
+        """Where it ends, exclusive."""
+        return self.chunk.char_end
+
+    @property
+    def text(self) -> str | None:
+        """The chunk's text, cut where `chunk.text_complete` is false; None if not asked for."""
+        return self.chunk.text
+
+    @property
+    def carried(self) -> dict[str, CarriedValue]:
+        """The carried columns, by name."""
+        return self.chunk.carried

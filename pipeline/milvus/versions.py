@@ -7,6 +7,7 @@ operation here can be run again after an interruption at any point.
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from embed_index.pipeline.milvus.connection import MilvusConnection
@@ -19,6 +20,7 @@ from embed_index.pipeline.milvus.schema import (
     CONTRACT_PROPERTY,
     CollectionLayout,
     build_schema,
+    contract_text,
     read_contract,
     read_layout,
 )
@@ -29,10 +31,20 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import check_collection_name
 
 _VERSION_NAME = re.compile(r"(?P<alias>[A-Za-z_][A-Za-z0-9_]*)_v(?P<number>[1-9][0-9]*)", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 _METADATA_SECONDS = 20.0
 _LOAD_SECONDS = 600.0
 _SCALAR_INDEXES = ("INVERTED", "Trie")
 """Milvus 2.3 knows only the second one for text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiveVersion:
+    """What a collection's name stands for at a moment; `find` returns the same object for it."""
+
+    name: str
+    contract: CollectionContract
+    layout: CollectionLayout
 
 
 class CollectionVersions:
@@ -41,6 +53,7 @@ class CollectionVersions:
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
         self._layouts: dict[str, CollectionLayout] = {}
+        self._found: dict[tuple[str, str], LiveVersion] = {}
         self._lock = threading.Lock()
 
     def create(
@@ -123,6 +136,51 @@ class CollectionVersions:
                 remedy="Promote one of its own versions, or drop the alias in Milvus.",
             )
         return live
+
+    def find(self, name: str) -> LiveVersion:
+        """Return what a name stands for, an alias or a version, in one request.
+
+        A version that was dropped and made again under its name has another contract, and is
+        another version.
+
+        Raises:
+            ConfigurationError: There is no such collection, it was made by something else, or by a
+                newer version of this program.
+        """
+
+        def describe(client: MilvusClient) -> dict[str, Any] | None:
+            try:
+                return dict(client.describe_collection(name, timeout=self._connection.call_seconds))
+            except MilvusException as error:
+                if error.code == COLLECTION_NOT_FOUND:
+                    return None
+                raise
+
+        # Milvus is not asked for what cannot be a name: it would answer with an error of its own.
+        is_askable = _NAME.fullmatch(name) is not None
+        described = None
+        if is_askable:
+            described = self._connection.call(describe, doing=f"looking for collection {name!r}")
+        if described is None:
+            raise no_such_collection(name)
+        return self._recognise(name, described)
+
+    def _recognise(self, name: str, described: dict[str, Any]) -> LiveVersion:
+        """Read a description, unless it is one that was read before."""
+        version = str(described["collection_name"])
+        key = (version, contract_text(described))
+        with self._lock:
+            known = self._found.get(key)
+        if known is None:
+            known = LiveVersion(
+                name=version,
+                contract=read_contract(described, collection=name),
+                layout=read_layout(described, collection=name),
+            )
+            with self._lock:
+                known = self._found.setdefault(key, known)
+                self._layouts[version] = known.layout
+        return known
 
     def list(self, alias: str) -> list[str]:
         """Return the names of all versions, the oldest first, finished and half-built alike.
@@ -257,6 +315,14 @@ class CollectionVersions:
                 return None
             raise
         return str(described["collection_name"])
+
+
+def no_such_collection(name: str) -> ConfigurationError:
+    """Return the error for a name behind which there is nothing."""
+    return ConfigurationError(
+        f"there is no collection {name!r} of embed-index in this Milvus",
+        remedy="Check the name, --milvus-uri and --milvus-db; `embed-index run` makes one.",
+    )
 
 
 def alias_of(version: str) -> str | None:

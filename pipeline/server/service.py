@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from pydantic import SecretStr
-
 from embed_index.pipeline.embedding.backoff import Backoff
 from embed_index.pipeline.embedding.client import (
     SLOWEST_TOKENS_PER_SECOND,
@@ -20,6 +18,7 @@ from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.server.life import OutOfSight, Patience, ServerLife
 from embed_index.pipeline.server.supervision import Launch, Prove, SupervisedEmbedder, Supervision
 from embed_index.pipeline.server.suspects import Suspects
+from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.records import TokenIds, Vectors
 
 
@@ -87,9 +86,9 @@ async def managed_service(
 
 @asynccontextmanager
 async def external_service(
-    urls: Sequence[str], *, key: SecretStr, request: EmbeddingRequest
+    endpoints: Sequence[EmbeddingEndpoint], *, request: EmbeddingRequest
 ) -> AsyncIterator[EmbeddingService]:
-    """Check servers that somebody else runs.
+    """Check servers that are running already.
 
     Raises:
         ServerError: One does not answer, refuses the key, or answers without one. Later, `embed`
@@ -99,18 +98,23 @@ async def external_service(
     async with AsyncExitStack() as stack:
         lives: list[ServerLife] = []
         accesses: list[ServerAccess] = []
-        for url in urls:
-            endpoint = EmbeddingEndpoint.from_settings(url, key=key, model=request.model.location)
+        for given in endpoints:
             access = await check_access(
-                endpoint,
+                given,
                 expected_model=request.model.location,
                 dimension=request.dimension,
                 max_tokens=request.max_tokens,
             )
-            endpoint = replace(endpoint, model=access.served_name)
+            endpoint = replace(given, model=access.served_name)
             _tell_weaknesses(endpoint, access=access, tell=request.tell)
+            # It takes longer inputs than the command is sure to have, as far as it says.
+            longest = access.max_input_tokens or MAX_CONTEXT_TOKENS
             client = await stack.enter_async_context(
-                _client(endpoint, request=request, access=access)
+                _client(
+                    endpoint,
+                    request=replace(request, max_tokens=max(request.max_tokens, longest)),
+                    access=access,
+                )
             )
             life = ServerLife(
                 OutOfSight(), client, patience=_patience(request, away=request.away_seconds)

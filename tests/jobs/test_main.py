@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from cpu_time import cpu_seconds_of_children
 
 from embed_index.jobs.cli import failures
+from embed_index.jobs.collections.search import SearchOptions, search_each, search_in_turn
 from embed_index.jobs.commands import deploy, keys
 from embed_index.jobs.main import COMMANDS, cli
-from embed_index.pipeline.milvus.stored import SearchHit, StoredChunk
+from embed_index.pipeline.milvus.stored import Hit, StoredChunk
 from embed_index.pipeline.secrecy.redaction import REDACTOR, Redactor
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.description import CollectionDescription, VersionDescription
@@ -39,8 +40,9 @@ SECRET = "sk-very-secret-value"
 RUN = ("run", "--input", "corpus", "--collection", "articles")
 HEAVY = ("torch", "sglang", "pymilvus", "pyarrow", "pydantic", "httpx", "numpy", "tqdm")
 
-HIT = SearchHit(
+HIT = Hit(
     score=0.87654,
+    version="articles_v2",
     chunk=StoredChunk(
         chunk_id="00ff",
         doc_id="doc-1",
@@ -85,6 +87,8 @@ class Wiring(SimpleNamespace):
 
     def __init__(self) -> None:
         super().__init__(calls=[], failure=None, hits=[HIT])
+        self.SearchOptions, self.search_each = SearchOptions, search_each
+        self.search_in_turn = search_in_turn
 
     def answer(self, result: Any, *args: Any, **kwargs: Any) -> Any:
         self.calls.append((args, kwargs))
@@ -378,11 +382,12 @@ def test_search_prints_rank_score_document_span_source_and_snippet(wiring: Wirin
         "  1  0.8765  doc-1  (chars 0-30, chunk 1/2)  a.parquet#0:3\n"
         "     First line. �[31mSecond line ü\n"
     )
-    assert wiring.calls[0][1] == {
+    asked = dict(wiring.calls[0][1])
+    assert callable(asked.pop("tell"))
+    assert asked == {
         "collection": "articles",
         "text": "how?",
-        "limit": 3,
-        "expression": "product == 'x'",
+        "options": SearchOptions(limit=3, expression="product == 'x'"),
     }
 
 

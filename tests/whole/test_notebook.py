@@ -60,7 +60,11 @@ def test_the_notebook_finds_what_the_search_command_finds(
     ).execute()
 
     printed = {text.partition("\n")[0]: text for text in map(_printed, executed.cells) if text}
+    alone = printed.pop("with the SDKs alone")
     assert printed.keys() == ANSWERS.keys()
+    assert [found[:2] for found in _HIT.findall(alone)] == [
+        found[:2] for found in _HIT.findall(printed["the coffee machine asks to be descaled"])
+    ]
     for query, doc_id in ANSWERS.items():
         found = [(name, float(score)) for score, name, _ in _HIT.findall(printed[query])]
         assert found[0][0] == doc_id

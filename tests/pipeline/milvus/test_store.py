@@ -15,7 +15,7 @@ from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.schema import build_schema
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.columns import CarriedColumn
-from embed_index.schemas.errors import ConfigurationError, StoreError
+from embed_index.schemas.errors import ConfigurationError, QueryError, StoreError
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import EmbeddedBatch
 
@@ -146,7 +146,7 @@ def test_search_keeps_to_the_filter(store: MilvusStore, version: str) -> None:
 
 
 def test_a_wrong_filter_is_an_error_that_quotes_it(store: MilvusStore, version: str) -> None:
-    with pytest.raises(StoreError, match="nonsense"):
+    with pytest.raises(QueryError, match="nonsense"):
         store.reader.search(version, unit_vectors(1)[0], where='nonsense == "x"')
 
 

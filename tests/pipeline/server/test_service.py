@@ -7,6 +7,7 @@ import numpy as np
 from misbehaving_server import KEY, WIDTH, Answer, Request, embeds, hangs, misbehaving_server
 from pydantic import SecretStr
 
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.server.service import EmbeddingRequest, external_service
 from embed_index.schemas.errors import ServerError
@@ -28,9 +29,13 @@ async def test_an_external_server_that_falls_silent_fails_all_requests(sample_mo
         away_seconds=0.5,
     )
     one = (np.array([5], dtype=np.int32),)
+
+    def endpoint(url: str) -> EmbeddingEndpoint:
+        return EmbeddingEndpoint.from_settings(url, key=SecretStr(KEY), model="m")
+
     async with (
         misbehaving_server(always=guarded) as server,
-        external_service([server.url], key=SecretStr(KEY), request=request) as service,
+        external_service([endpoint(server.url)], request=request) as service,
     ):
         assert (await service.embedder.embed(one, dimension=WIDTH)).shape == (1, WIDTH)
         server.always = hangs

@@ -1,0 +1,205 @@
+"""The rows nearest to vectors: many in a request, and a wrong filter told from an outage."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.retry import (
+    OutagePolicy,
+    RequestTooLargeError,
+    is_refusal,
+)
+from embed_index.pipeline.milvus.rows import KEY_FIELDS, POSITION_FIELDS, read_chunk
+from embed_index.pipeline.milvus.schema import CollectionLayout
+from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.pipeline.milvus.stored import Hit
+from embed_index.pipeline.milvus.versions import load_collection
+from embed_index.schemas.errors import QueryError, StoreError
+from embed_index.schemas.records import Vectors
+
+Consistency: TypeAlias = Literal["Strong", "Bounded"]
+
+_FILTER_DOUBT_SECONDS = 0.3
+"""A wrong filter and a passing trouble have one code on Milvus 2.3."""
+
+
+class NearestRows:
+    """Searches versions; safe to share by threads."""
+
+    def __init__(self, connection: MilvusConnection, *, retry: OutagePolicy) -> None:
+        self._connection = connection
+        self._retry = retry
+
+    def search(
+        self,
+        version: str,
+        vectors: Vectors,
+        *,
+        layout: CollectionLayout,
+        limit: int,
+        where: str = "",
+        fields: Sequence[str] | None = None,
+        consistency: Consistency = "Bounded",
+    ) -> list[list[Hit]]:
+        """Return the chunks nearest to each vector, the nearest first.
+
+        Args:
+            version: The collection version itself, not an alias.
+            vectors: Unit vectors of shape (queries, dimension).
+            layout: The version's.
+            limit: Hits for each vector, from 1 to `MAX_HITS`.
+            where: Milvus filter expression over the fields, such as `product == "lamp"`.
+            fields: Which of `text`, `embedding` and the carried columns hits come with; None is all
+                but the vector.
+            consistency: `Strong` sees every acknowledged write, and waits for it.
+
+        Raises:
+            QueryError: A field does not exist, or Milvus does not understand the filter.
+            ConfigurationError: The version is gone.
+            StoreError: Milvus stays away, or refuses.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != layout.dimension:
+            raise QueryError(
+                f"the query's vector has shape {vectors.shape[1:]}, and {version!r} needs"
+                f" ({layout.dimension},)",
+                remedy="Embed it as the collection's contract says, or give the text.",
+            )
+        if not np.isfinite(vectors).all():
+            raise QueryError("the query's vector holds NaN or infinity")
+        request = _Request(
+            version=version,
+            layout=layout,
+            limit=limit,
+            where=where,
+            fields=_check_fields(fields, layout=layout, version=version),
+            consistency=consistency,
+        )
+        return self._search(request, np.ascontiguousarray(vectors, dtype=np.float32))
+
+    def _search(self, request: "_Request", vectors: Vectors) -> list[list[Hit]]:
+        try:
+            return self._search_filtered(request, vectors)
+        except RequestTooLargeError as error:
+            if len(vectors) == 1:
+                raise QueryError(
+                    f"{request.limit:,} hits of {request.version!r} are larger than a message of"
+                    " Milvus may be",
+                    remedy="Ask for fewer, or without their texts.",
+                ) from error
+            middle = len(vectors) // 2
+            return [
+                *self._search(request, vectors[:middle]),
+                *self._search(request, vectors[middle:]),
+            ]
+
+    def _search_filtered(self, request: "_Request", vectors: Vectors) -> list[list[Hit]]:
+        if not request.where:
+            return self._call(request, vectors)
+        brief = OutagePolicy(
+            retry_seconds=self._retry.retry_seconds,
+            doubt_seconds=min(self._retry.doubt_seconds, _FILTER_DOUBT_SECONDS),
+        )
+        try:
+            return self._call(request, vectors, policy=brief)
+        except StoreError as error:
+            if not is_refusal(error.__cause__):
+                raise
+        # Where Milvus is in trouble the search fails without its filter, too.
+        self._call(request.unfiltered(), vectors[:1])
+        try:
+            return self._call(request, vectors, policy=brief)
+        except StoreError as error:
+            if not is_refusal(error.__cause__):
+                raise
+            words = self._connection.words_of(error.__cause__)
+            raise QueryError(
+                f"Milvus does not understand the filter {request.where!r}: {words}",
+                remedy="Correct it; `embed-index describe` lists the carried columns.",
+            ) from error
+
+    def _call(
+        self, request: "_Request", vectors: Vectors, *, policy: OutagePolicy | None = None
+    ) -> list[list[Hit]]:
+        def search(client: MilvusClient) -> list[list[Hit]]:
+            found = client.search(
+                request.version,
+                data=list(vectors),
+                anns_field="embedding",
+                filter=request.where,
+                limit=request.limit,
+                output_fields=[*KEY_FIELDS, *POSITION_FIELDS, *request.fields],
+                search_params={"metric_type": "COSINE"},
+                consistency_level=request.consistency,
+                timeout=self._connection.call_seconds,
+            )
+            return [[request.read(hit) for hit in hits] for hits in found]
+
+        return self._connection.call(
+            search,
+            doing=f"searching {request.version!r}",
+            load=lambda client: load_collection(
+                client, request.version, vector_index=self._connection.vector_index
+            ),
+            policy=policy or self._retry,
+        )
+
+
+class _Request:
+    """One search as it is put to Milvus, whatever its vectors."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        layout: CollectionLayout,
+        limit: int,
+        where: str,
+        fields: tuple[str, ...],
+        consistency: Consistency,
+    ) -> None:
+        self.version = version
+        self.limit = limit
+        self.where = where
+        self.fields = fields
+        self.consistency: Consistency = consistency
+        self._layout = layout
+        self._columns = tuple(column for column in layout.carried if column.name in fields)
+
+    def unfiltered(self) -> "_Request":
+        """Return the smallest search of the same rows."""
+        return _Request(
+            version=self.version,
+            layout=self._layout,
+            limit=1,
+            where="",
+            fields=(),
+            consistency=self.consistency,
+        )
+
+    def read(self, hit: Any) -> Hit:
+        """Turn what pymilvus gives into a record."""
+        return Hit(
+            score=float(hit["distance"]),
+            version=self.version,
+            chunk=read_chunk(hit["entity"], columns=self._columns),
+        )
+
+
+def _check_fields(
+    fields: Sequence[str] | None, *, layout: CollectionLayout, version: str
+) -> tuple[str, ...]:
+    """Return what hits come with beside what every hit has."""
+    carried = [column.name for column in layout.carried]
+    if fields is None:
+        return ("text", *carried)
+    always = {*KEY_FIELDS, *POSITION_FIELDS}
+    wanted = tuple(name for name in dict.fromkeys(fields) if name not in always)
+    for name in wanted:
+        if name not in ("text", "embedding", *carried):
+            raise QueryError(
+                f"{version!r} has no field {name!r}",
+                remedy=f"It has text, embedding{''.join(f', {name}' for name in carried)}.",
+            )
+    return wanted

@@ -1,0 +1,122 @@
+"""A collection that stays open while its name moves to another prompt and dimension and back."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from job_fixtures import JobFolder
+
+from embed_index import ConfigurationError, open_collection
+
+NUM_THREADS = 3
+TEXTS = {f"d{n}": f"text number {n} of the corpus" for n in range(40)}
+SECONDS = 120.0
+
+
+@pytest.mark.parametrize("num_swaps", [8, pytest.param(40, marks=pytest.mark.slow)])
+def test_no_search_fails_comes_back_empty_or_mixes_two_contracts(
+    job: JobFolder, num_swaps: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Documents and queries of a version have the same prompt, so that a text finds itself with a
+    score of 1 if its query was made by the contract of the version that it was searched in."""
+    job.write(TEXTS)
+    job.run("--query-instruction", "")
+    task = ("--query-instruction", "Find it", "--document-instruction", "Find it")
+    job.run("--rebuild", "--dimension", "128", *task)
+    versions = [f"{job.collection}_v1", f"{job.collection}_v2"]
+    errors: list[Exception] = []
+    seen: Counter[str] = Counter()
+    wrong: list[list[tuple[str, str, float]]] = []
+    counts = [0] * NUM_THREADS
+    changed = threading.Condition()
+    over = threading.Event()
+
+    with open_collection(
+        job.collection,
+        milvus_uri=job.uri,
+        server_url=job.server.url,
+        key=job.server.key,
+        model=job.model,
+    ) as collection:
+
+        def search(place: int) -> None:
+            while not over.is_set():
+                doc_id = f"d{(counts[place] * NUM_THREADS + place) % len(TEXTS)}"
+                try:
+                    found = [
+                        (hit.version, hit.doc_id, round(hit.score, 4))
+                        for hit in collection.search(TEXTS[doc_id], limit=1)
+                    ]
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+                    errors.append(error)
+                else:
+                    seen.update(version for version, *_ in found)
+                    if [hit[1:] for hit in found] != [(doc_id, 1.0)]:
+                        wrong.append(found)
+                with changed:
+                    counts[place] += 1
+                    changed.notify_all()
+
+        def wait_for_a_search_each() -> None:
+            with changed:
+                goals = [count + 2 for count in counts]
+                assert changed.wait_for(
+                    lambda: all(c >= g for c, g in zip(counts, goals, strict=True)), SECONDS
+                )
+
+        threads = [threading.Thread(target=search, args=(n,)) for n in range(NUM_THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for swap in range(num_swaps):
+                wait_for_a_search_each()
+                # Milvus Lite is open in one process, and one store of it, only.
+                collection._store.versions.set_live(job.collection, version=versions[swap % 2])
+            wait_for_a_search_each()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+    record_property("num_searches", sum(counts))
+    assert errors == []
+    assert wrong == []
+    assert set(seen) == set(versions)
+
+
+def test_a_version_that_is_dropped_or_made_again_is_not_searched_by_its_old_contract(
+    lite_job: JobFolder,
+) -> None:
+    lite_job.write(TEXTS)
+    lite_job.run("--query-instruction", "")
+    task = ("--query-instruction", "Find it", "--document-instruction", "Find it")
+    lite_job.run("--rebuild", "--dimension", "128", *task)
+    with open_collection(
+        lite_job.collection,
+        milvus_uri=lite_job.uri,
+        server_url=lite_job.server.url,
+        key=lite_job.server.key,
+        model=lite_job.model,
+    ) as collection:
+        versions = collection._store.versions
+        first, second = f"{lite_job.collection}_v1", f"{lite_job.collection}_v2"
+        assert collection.search(TEXTS["d3"])[0].version == second
+        second_contract = collection.contract
+
+        versions.set_live(lite_job.collection, version=first)
+        versions.drop(second)
+        assert collection.search(TEXTS["d3"])[0].version == first
+
+        again = second_contract.model_copy(update={"collection_id": "made again", "dimension": 96})
+        assert versions.create(lite_job.collection, contract=again) == second
+        versions.set_live(lite_job.collection, version=second)
+        assert len(collection.search(TEXTS["d3"])) == 0
+        assert (collection.version, collection.contract.dimension) == (second, 96)
+
+        versions.set_live(lite_job.collection, version=first)
+        collection._store._connection.call(
+            lambda client: client.drop_alias(lite_job.collection), doing="dropping the alias"
+        )
+        with pytest.raises(ConfigurationError, match="there is no collection"):
+            collection.search(TEXTS["d3"])
