@@ -16,7 +16,7 @@ WORKERS ?= 0
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo test test-slow test-ecosystem check format lock clean
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -47,17 +47,20 @@ demo: sample-model ## Index the sample corpus with a real server, then search it
 	BIN=$(BIN) SAMPLE_MODEL=$(SAMPLE_MODEL) sh sample_data/demo.sh
 
 test: sample-model $(VENV)/.installed-test ## Run the test suite
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu" --durations=10
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem" --durations=10
 
 test-slow: sample-model $(VENV)/.installed-test ## Run the tests that take minutes
-	$(BIN)/pytest -m "slow and not gpu" --timeout 3600
+	$(BIN)/pytest -m "slow and not gpu and not ecosystem" --timeout 3600
+
+test-ecosystem: sample-model $(VENV)/.installed-test ## Try the clients that others make on our collections
+	$(BIN)/pytest -m ecosystem
 
 check: $(VENV)/.installed-test ## Lint, check types, run the test suite with branch coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p embed_index.schemas -p embed_index.pipeline -p embed_index.jobs
 	$(BIN)/mypy tests sample_data
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu" --cov
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem" --cov
 
 format: $(VENV)/.installed-test ## Format the code
 	$(BIN)/ruff format .
