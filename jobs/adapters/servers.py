@@ -1,30 +1,30 @@
-"""From settings to the embedding server of a command."""
+"""From settings to the embedding server of a command.
+
+What speaks to servers is imported when there is one to speak to: most nights have none.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS, CanaryGate
-from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
-from embed_index.pipeline.embedding.embedder import Embedder
-from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
-from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import Gpu, visible_gpus
 from embed_index.pipeline.server.launch import ServerProfile
 from embed_index.pipeline.server.precision import Precision, choose_precision
-from embed_index.pipeline.server.process import ManagedServer
-from embed_index.pipeline.server.service import (
-    EmbeddingRequest,
-    EmbeddingService,
-    external_service,
-    managed_service,
-)
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
+
+if TYPE_CHECKING:
+    from embed_index.pipeline.embedding.embedder import Embedder
+    from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+    from embed_index.pipeline.embedding.preflight import ServerAccess
+    from embed_index.pipeline.server.process import ManagedServer
+    from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService
 
 _REQUESTS_ON_GPU = 24
 _REQUESTS_ON_CPU = 3
@@ -94,7 +94,7 @@ def request_for(
     gate: CanaryGate,
     max_tokens: int,
     tell: Callable[[str], None] = lambda _: None,
-) -> EmbeddingRequest:
+) -> "EmbeddingRequest":
     """Return a request for servers that embed as the gate's collection does.
 
     Args:
@@ -104,8 +104,9 @@ def request_for(
         max_tokens: Longest input of the command's own.
         tell: Called with a sentence for people.
     """
+    from embed_index.pipeline.server.service import EmbeddingRequest
 
-    async def prove(embedder: Embedder, access: ServerAccess) -> None:
+    async def prove(embedder: "Embedder", access: "ServerAccess") -> None:
         if measured := await gate.prove(embedder, access):
             tell(measured)
 
@@ -122,10 +123,10 @@ def request_for(
 def choose_service(
     settings: JobSettings,
     *,
-    request: EmbeddingRequest,
+    request: "EmbeddingRequest",
     log_owner: str,
     max_servers: int | None = None,
-) -> AbstractAsyncContextManager[EmbeddingService]:
+) -> "AbstractAsyncContextManager[EmbeddingService]":
     """Return the servers that settings name, or ones of our own that start with the context.
 
     Args:
@@ -137,6 +138,8 @@ def choose_service(
     Raises:
         ConfigurationError: A server is named and its key is not, or a GPU does not exist.
     """
+    from embed_index.pipeline.server.service import external_service, managed_service
+
     if settings.server_url:
         endpoints = named_endpoints(settings, model=request.model.location)[:max_servers]
         return external_service(endpoints, request=request)
@@ -149,7 +152,7 @@ def choose_service(
     return managed_service(launches, request=request)
 
 
-def named_endpoints(settings: JobSettings, *, model: str) -> list[EmbeddingEndpoint]:
+def named_endpoints(settings: JobSettings, *, model: str) -> "list[EmbeddingEndpoint]":
     """Return the servers that settings name.
 
     Args:
@@ -164,6 +167,8 @@ def named_endpoints(settings: JobSettings, *, model: str) -> list[EmbeddingEndpo
             f"server_key: the server {settings.server_url[0]} is given without its key",
             remedy="Put EMBEDDING_API_KEY into the environment or .env.",
         )
+    from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+
     key = settings.server_key
     return [
         EmbeddingEndpoint.from_settings(url, key=key, model=model) for url in settings.server_url
@@ -172,6 +177,8 @@ def named_endpoints(settings: JobSettings, *, model: str) -> list[EmbeddingEndpo
 
 def min_tokens_per_second() -> float:
     """Return how slow a managed server may be before it is taken to hang."""
+    from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
+
     return _MIN_TOKENS_PER_SECOND_ON_GPU if visible_gpus() else SLOWEST_TOKENS_PER_SECOND
 
 
@@ -207,15 +214,17 @@ def chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
 def _launcher(
     settings: JobSettings,
     *,
-    request: EmbeddingRequest,
+    request: "EmbeddingRequest",
     gpu: int | None,
     port_offset: int,
     log_owner: str,
-) -> Callable[[], ManagedServer]:
+) -> "Callable[[], ManagedServer]":
+    from embed_index.pipeline.server.process import ManagedServer
+
     profile = server_profile(settings, model=request.model, max_tokens=request.max_tokens, gpu=gpu)
     port = settings.server_port + port_offset if settings.server_port else None
 
-    def launch() -> ManagedServer:
+    def launch() -> "ManagedServer":
         server = ManagedServer(
             profile,
             log_folder=settings.state_dir / "logs",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from embed_index.jobs.adapters.open_job import OpenJob
 from embed_index.jobs.adapters.servers import (
@@ -18,10 +19,12 @@ from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.corpus.source import Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
-from embed_index.pipeline.server.service import EmbeddingService
 from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.contract import Canary
+
+if TYPE_CHECKING:
+    from embed_index.pipeline.server.service import EmbeddingService
 
 _PROGRESS_SECONDS = 0.25
 _SAVE_SECONDS = 10.0
@@ -138,7 +141,7 @@ class IndexingPass:
             flow.cancel()
             await asyncio.wait({flow})
 
-    async def _open_service(self, servers: AsyncExitStack) -> EmbeddingService:
+    async def _open_service(self, servers: AsyncExitStack) -> "EmbeddingService":
         """Get the server, prove that it fits the collection, create a new collection."""
         inputs, target = self._job.inputs, self._job.target
         settings = inputs.settings

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
-from embed_index.pipeline.embedding.preflight import UNKNOWN, ServerAccess
+from embed_index.pipeline.embedding.embedder import UNKNOWN, Embedder, RequestRefusedError
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.precision import are_mixed, is_quantised
 from embed_index.schemas.records import Vectors
+
+if TYPE_CHECKING:
+    from embed_index.pipeline.embedding.preflight import ServerAccess
 
 MIN_COSINE = 0.999
 """bf16 on one engine gives 0.9999; another model revision or a missing end token far less."""
@@ -148,7 +151,7 @@ class CanaryGate:
         self.canaries = contract.canaries
         """What every server must agree with; empty until the first server of a new collection."""
 
-    async def prove(self, embedder: Embedder, access: ServerAccess) -> str:
+    async def prove(self, embedder: Embedder, access: "ServerAccess") -> str:
         """Embed the canaries and compare.
 
         Returns:
@@ -204,7 +207,7 @@ class CanaryGate:
             smallest=min_cosine(self.made_with.dtype, self.precision),
         )
 
-    def _precision(self, access: ServerAccess) -> str:
+    def _precision(self, access: "ServerAccess") -> str:
         says_so = self._quantization is None or is_quantised(access.dtype)
         return access.dtype if says_so else self._quantization or access.dtype
 

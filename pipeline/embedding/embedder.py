@@ -5,6 +5,9 @@ from typing import Protocol
 
 from embed_index.schemas.records import TokenIds, Vectors
 
+UNKNOWN = "unknown"
+"""Stands for what a server does not say."""
+
 
 class RequestRefusedError(Exception):
     """One of the inputs of a request cannot be embedded; the others may well be."""

@@ -24,6 +24,7 @@ from embed_index.pipeline.embedding.description import (
     describe_server,
     same_model,
 )
+from embed_index.pipeline.embedding.embedder import UNKNOWN
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.faults import (
     EMBEDDINGS_ROUTE,
@@ -44,9 +45,6 @@ from embed_index.pipeline.embedding.wire import (
 )
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
-
-UNKNOWN = "unknown"
-"""Stands for what a server does not say."""
 
 _KEY_REFUSED = frozenset({401, 403})
 _BUSY = frozenset({429, 503})

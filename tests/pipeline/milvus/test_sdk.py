@@ -48,3 +48,15 @@ def test_a_milvus_server_needs_no_index_library(tmp_path: Path) -> None:
     )
 
     assert done.stdout == "[]\n"
+
+
+def test_pandas_and_requests_are_left_to_those_who_use_them(tmp_path: Path) -> None:
+    program = """
+import sys, embed_index.pipeline.milvus.sdk
+print([name for name in ("pandas", "requests") if name in sys.modules])
+import pandas, pymilvus
+print(pymilvus.orm.schema.is_valid_insert_data(pandas.DataFrame()), pymilvus.__version__ > "3")
+"""
+    done = python("-c", program, folder=tmp_path)
+
+    assert done.stdout == "[]\nTrue True\n", done.stderr
