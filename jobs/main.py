@@ -119,6 +119,9 @@ def main() -> None:
     """Run the command line; the entry point of the installed script."""
     # A core file would hold the keys that this process, or a server that it starts, has in memory.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Arrow chooses its allocator when it is imported, and its usual one keeps what it once held,
+    # such as the pages of the largest document.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     invocation = Invocation()
     with Interruption(invocation):
         cli(prog_name=_PACKAGE, obj=invocation)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from embed_index.jobs.adapters.places import tokenizer_folder
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS
-from embed_index.pipeline.embedding.preflight import UNKNOWN
+from embed_index.pipeline.embedding.embedder import UNKNOWN
 from embed_index.pipeline.model.files import (
     ModelFiles,
     check_dimension,

@@ -12,7 +12,7 @@ AFTERWARDS = """
 import sys
 from embed_index.jobs.main import cli
 code = cli(sys.argv[1:], standalone_mode=False)
-names = ("fastokens", "tokenizers", "transformers", "httpx", "huggingface_hub", "requests", "torch")
+names = "fastokens tokenizers transformers httpx huggingface_hub requests pandas torch".split()
 print("loaded:", [name for name in names if name in sys.modules])
 """
 
