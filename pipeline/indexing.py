@@ -220,15 +220,21 @@ class Indexing:
         tally.num_documents_read += len(rows) + len(rows.dead_letters)
         tally.num_unchanged += num_unchanged
         tally.num_documents_done += num_unchanged + len(rows.dead_letters) + len(repeated)
+        to_write = [
+            (rows.document(difference.place), difference)
+            for difference in differences
+            if difference.change != "duplicate"
+        ]
+        # Cutting takes memory of its own, and a text may be large.
+        rows.texts.release()
         documents = [
             chunk_document(
-                rows.document(difference.place),
+                document,
                 splitter=self._splitter,
                 change=difference.change,
                 entry=difference.entry,
             )
-            for difference in differences
-            if difference.change != "duplicate"
+            for document, difference in to_write
         ]
         for document in documents:
             # Other metadata are no reason to try a dead chunk again. A refresh that was begun, as

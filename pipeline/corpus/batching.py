@@ -59,6 +59,7 @@ def find_repeating(group: pq.RowGroupMetaData, columns: Collection[str]) -> list
         chunk.path_in_schema
         for chunk in _chunks(group, columns)
         if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.num_values > 1
         and chunk.has_dictionary_page
         and _data_bytes(chunk) <= _MAX_REFERENCE_BYTES * chunk.num_values
     ]

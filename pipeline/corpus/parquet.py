@@ -127,20 +127,26 @@ class ParquetSource:
             text_column=self._columns.text_column,
             carried_columns=self.carried_columns,
         )
-        row = 0
+        row, num_rows = 0, parquet.metadata.row_group(row_group).num_rows
         try:
-            for part in (part for batch in batches for part in cut_by_bytes(batch)):
+            parts = (part for batch in batches for part in cut_by_bytes(batch))
+            for part in parts:
                 for column in self._columns.carry:
                     self._num_nulls[column] += part.column(column).null_count
-                yield conversion.convert(part, path=name, row_group=row_group, first_row=row)
+                rows = conversion.convert(part, path=name, row_group=row_group, first_row=row)
                 row += part.num_rows
+                del part
+                if row == num_rows:
+                    # Arrow keeps what it read last until it is asked for more.
+                    parts.close()
+                    batches.close()
+                yield rows
         except (pa.ArrowException, OSError) as error:
             raise ConfigurationError(
                 f"input: {file} cannot be read at row group {row_group}, about row {row}"
                 f" ({_reason(error)})",
                 remedy=_MEND_FILE,
             ) from error
-        num_rows = parquet.metadata.row_group(row_group).num_rows
         if row != num_rows:
             # Some damage ends a column early without an error; its documents are not gone.
             raise ConfigurationError(

@@ -88,6 +88,12 @@ class TextColumn:
         """Return some of the values, in the order given."""
         return TextColumn(self._array.take(pa.array(rows, pa.int64())))
 
+    def release(self) -> None:
+        """Give back the memory of a column whose values are not needed any more."""
+        self._array = pa.array([], self._array.type)
+        self._content = memoryview(b"")
+        self._bounds = np.zeros(1, dtype=np.int64)
+
     @cached_property
     def _is_null(self) -> NDArray[np.bool_]:
         is_null: NDArray[np.bool_] = self._array.is_null().to_numpy(zero_copy_only=False)

@@ -1,9 +1,12 @@
 """Peak memory of `embed-index run` over a small and a ten times larger corpus.
 
     python tests/benchmarks/bench_memory.py [--small-mb 40] [--large-mb 400] [--max-tokens 1024]
+    python tests/benchmarks/bench_memory.py --document-mb 100 --model MODEL
 
-Both corpora hold one document of 20 MB. Vectors come from a server that answers at once and go to
-a real Milvus server, so that only our own process is measured (VmHWM of its status file).
+Both corpora hold one document of 20 MB; or there is one document without line breaks, and nothing
+else. Take a MODEL that `qwen_tokenizer.py` wrote: a real vocabulary takes memory. Vectors come from
+a server that answers at once and go to a real Milvus server, so that only our own process is
+measured (VmHWM of its status file).
 """
 
 import argparse
@@ -65,6 +68,14 @@ def write_corpus(folder: Path, *, num_megabytes: int) -> None:
     pq.write_table(table, folder / "part-large.parquet", compression="zstd")
 
 
+def write_document(folder: Path, *, num_megabytes: int) -> None:
+    """Write one document in one line."""
+    folder.mkdir()
+    rng = random.Random(num_megabytes)
+    text = make_text(rng, make_words(rng, 20_000), num_megabytes * 1_000_000).replace("\n", " ")
+    pq.write_table(pa.table({"id": ["large"], "text": [text]}), folder / "large.parquet")
+
+
 def peak_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
@@ -89,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--small-mb", type=int, default=40)
     parser.add_argument("--large-mb", type=int, default=400)
+    parser.add_argument("--document-mb", type=int)
     parser.add_argument("--max-tokens", default="1024")
     parser.add_argument("--dimension", default="64")
     parser.add_argument("--model", default=str(ROOT / ".cache" / "sample-model"))
@@ -103,8 +115,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         sizes = {"small": options.small_mb, "large": options.large_mb}
+        if options.document_mb:
+            sizes = {"document": options.document_mb}
         for corpus, size in sizes.items():
-            write_corpus(scratch / corpus, num_megabytes=size)
+            write = write_document if options.document_mb else write_corpus
+            write(scratch / corpus, num_megabytes=size)
         with MilvusServer(scratch / "milvus") as milvus:
             environment = os.environ | {
                 "EMBEDDING_API_BASE": f"http://127.0.0.1:{port}",
@@ -122,7 +137,8 @@ def main() -> None:
     server.kill()
     for corpus, peak in peaks.items():
         print(f"{corpus}: {sizes[corpus]} MB of text, peak {peak / 1e6:,.0f} MB")
-    print(f"ratio large to small: {peaks['large'] / peaks['small']:.3f}")
+    if not options.document_mb:
+        print(f"ratio large to small: {peaks['large'] / peaks['small']:.3f}")
 
 
 if __name__ == "__main__":

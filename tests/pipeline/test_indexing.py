@@ -16,6 +16,7 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.splitter import TextSplitter, Tokenizer
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
+from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.ids import text_hash
@@ -88,12 +89,32 @@ class StoppingTokenizer:
         return self._tokenizer.token_byte_lengths(ids)
 
 
+class WatchfulTokenizer(StoppingTokenizer):
+    """Notes at each text what Arrow holds."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        super().__init__(tokenizer)
+        self.stop = lambda: False
+        self.arrow_bytes: list[int] = []
+
+    def encode(self, text: str) -> TokenIds:
+        self.arrow_bytes.append(pa.total_allocated_bytes())
+        return super().encode(text)
+
+
+class PatientStore(BrokenStore):
+    def upsert(self, version: str, batch: EmbeddedBatch) -> int:
+        return len(batch.chunks)
+
+
 async def open_embedder() -> UnitEmbedder:
     return UnitEmbedder()
 
 
 @contextmanager
-def indexing_of(source: Source, *, tokenizer: Tokenizer, folder: Path) -> Iterator[Indexing]:
+def indexing_of(
+    source: Source, *, tokenizer: Tokenizer, folder: Path, store: Store | None = None
+) -> Iterator[Indexing]:
     tally = RunTally()
     with (
         Ledger(folder / "docs.ledger") as ledger,
@@ -103,7 +124,7 @@ def indexing_of(source: Source, *, tokenizer: Tokenizer, folder: Path) -> Iterat
         yield Indexing(
             source=source,
             splitter=TextSplitter(tokenizer, max_tokens=64, overlap_tokens=0, prompt=""),
-            store=BrokenStore(),
+            store=store or BrokenStore(),
             find_vectors=lambda _: {},
             version="docs_v1",
             dimension=DIMENSION,
@@ -140,3 +161,18 @@ def test_a_large_document_is_not_cut_to_its_end_once_the_run_stops(
 
     assert stopping.num_texts < 20
     assert not indexing.is_complete
+
+
+def test_a_large_text_is_not_held_twice_while_it_is_cut(
+    tmp_path: Path, tokenizer: ModelTokenizer
+) -> None:
+    watchful = WatchfulTokenizer(tokenizer)
+    before = pa.total_allocated_bytes()
+
+    with indexing_of(
+        LargeDocument(), tokenizer=watchful, folder=tmp_path, store=PatientStore()
+    ) as indexing:
+        asyncio.run(indexing.run(open_embedder))
+
+    assert len(watchful.arrow_bytes) > 1000
+    assert max(watchful.arrow_bytes) - before < 10_000, "the column that it came from is kept"

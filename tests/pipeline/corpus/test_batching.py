@@ -72,3 +72,25 @@ def test_repeated_nulls_and_metadata_are_read_as_they_are(tmp_path: Path) -> Non
 
     assert [*batch.carried] == [(topics[row] or "",) for row in batch.rows]
     assert [letter.reason for letter in batch.dead_letters] == ["null_text"] * 1333
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}])
+def test_a_large_text_is_held_once_and_let_go_when_it_is_told_to(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    num_bytes = 2 * TARGET_BATCH_BYTES
+    table = pa.table({"id": ["large"], "text": ["a large text. " * (num_bytes // 14)]})
+    pq.write_table(table, tmp_path / "a.parquet", **options)
+    del table
+    source = ParquetSource((str(tmp_path),), id_column="id", text_column="text")
+    before = pa.total_allocated_bytes()
+
+    batches = source.read()
+    rows = next(batches)
+    document = rows.document(0)
+
+    assert pa.total_allocated_bytes() - before < 1.1 * num_bytes, "Arrow keeps what it read"
+    rows.texts.release()
+    assert pa.total_allocated_bytes() - before < 0.1 * num_bytes
+    assert len(document.text) > 0.9 * num_bytes
+    assert not list(batches)
