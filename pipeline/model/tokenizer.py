@@ -92,12 +92,12 @@ class ModelTokenizer:
         kept = FactsCache(folder=cache, definition_hash=definition_hash)
         facts = kept.read()
         if facts is None:
-            facts, engines = derive_facts(_decoded(content, name=name), name=name)
+            # The engines go, and are read again at the first text: they would be in memory while
+            # that is read, and a text may be large.
+            facts, _ = derive_facts(_decoded(content, name=name), name=name)
             kept.write(facts)
-        else:
-            later = _read_later(file, definition_hash=definition_hash, facts=facts)
-            engines = Engines(later, name=name)
-        return cls(facts, engines, name=name)
+        later = _read_later(file, definition_hash=definition_hash, facts=facts)
+        return cls(facts, Engines(later, name=name), name=name)
 
     @property
     def fingerprint(self) -> str:
