@@ -22,7 +22,7 @@ from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.stages.channel import Channel
-from embed_index.pipeline.stages.comparison import CorpusPass, stretch_of
+from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.dead_letters import duplicate_letter
 from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import OpenDocument, OpenDocuments, chunk_document
@@ -210,7 +210,7 @@ class Indexing:
 
     def _sort_out(self, rows: RowBatch) -> list[OpenDocument]:
         """Compare rows with the ledger; return the documents that need work, cut into chunks."""
-        differences = self.corpus_pass.compare(stretch_of(rows))
+        differences = self.corpus_pass.compare(rows)
         repeated = [
             difference.place for difference in differences if difference.change == "duplicate"
         ]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from embed_index.schemas.records import CarriedValue
 
-_DIGEST_BYTES = 16
+CONTENT_HASH_BYTES = 16
+_DIGEST_BYTES = CONTENT_HASH_BYTES
 
 
 def chunk_id(doc_id: str, chunk_index: int) -> str:

@@ -15,6 +15,11 @@ CarriedValue: TypeAlias = str | int | float | bool
 
 TokenIds: TypeAlias = NDArray[np.int32]
 Vectors: TypeAlias = NDArray[np.float32]
+Words: TypeAlias = NDArray[np.uint64]
+"""What a column holds as numbers below 2**32, of shape (number of rows, words of a row).
+
+Rows of two batches are equal only if their words are, but for zeros at the end.
+"""
 Stage: TypeAlias = Literal["read", "chunk", "embed", "upsert"]
 
 

@@ -5,7 +5,8 @@ once. Columns that may be of that kind are read as such, and cut before they are
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from embed_index.schemas.records import SourceRow
 
 TARGET_BATCH_BYTES = 8 << 20
 MAX_BATCH_ROWS = 2048
@@ -77,6 +80,57 @@ def cut_by_bytes(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         end = max(start + 1, end)
         yield batch.slice(start, end - start)
         start, done = end, int(ends[end - 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive rows of one row group, as they were read."""
+
+    batch: pa.RecordBatch
+    first_row: SourceRow
+
+    @property
+    def can_join(self) -> bool:
+        """Whether it can be put together with others without being decoded."""
+        return not any(map(pa.types.is_dictionary, self.batch.schema.types))
+
+
+def join_small(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Yield parts in groups that are no larger than one may be, so that files may be small.
+
+    Nothing is held of a group whose list is cleared.
+    """
+    waiting: list[Part] = []
+    num_rows, num_bytes = 0, 0
+    for part in parts:
+        size = part.batch.nbytes
+        is_full = num_rows + part.batch.num_rows > MAX_BATCH_ROWS
+        if waiting and (
+            is_full
+            or num_bytes + size > TARGET_BATCH_BYTES
+            or not part.can_join
+            or not part.batch.schema.equals(waiting[0].batch.schema)
+        ):
+            yield waiting
+            waiting, num_rows, num_bytes = [], 0, 0
+        waiting.append(part)
+        num_rows += part.batch.num_rows
+        num_bytes += size
+        del part
+        # What is as large as a group may be need not wait for the next one.
+        if num_rows >= MAX_BATCH_ROWS or num_bytes >= TARGET_BATCH_BYTES:
+            yield waiting
+            waiting, num_rows, num_bytes = [], 0, 0
+    if waiting:
+        yield waiting
+
+
+def joined(parts: Sequence[Part]) -> pa.RecordBatch:
+    """Return the rows of a group of parts."""
+    if len(parts) == 1:
+        return parts[0].batch
+    (batch,) = pa.Table.from_batches([part.batch for part in parts]).combine_chunks().to_batches()
+    return batch
 
 
 def _chunks(

@@ -2,24 +2,29 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.batching import (
+    Part,
     cut_by_bytes,
     find_repeating,
     is_signed,
+    join_small,
+    joined,
     rows_per_batch,
 )
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
-from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.schemas.records import SourceRow
 
 _READ_BUFFER_BYTES = 1 << 20
 _MEND_FILE = (
@@ -69,6 +74,22 @@ class ParquetSource:
             UnavailableError: A file was taken away or changed while it was read.
         """
         self._num_nulls.clear()
+        conversion = RowConversion(
+            id_column=self._columns.id_column,
+            text_column=self._columns.text_column,
+            carried_columns=self.carried_columns,
+        )
+        for parts in join_small(self._parts()):
+            first = parts[0].first_row
+            places = RowPlaces.of_spans([(part.first_row, part.batch.num_rows) for part in parts])
+            with _readable_errors(first.path, first.row_group, first.row):
+                rows = conversion.convert(joined(parts), places)
+            # A large text is held by its rows alone.
+            parts.clear()
+            yield rows
+        self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
+
+    def _parts(self) -> Iterator[Part]:
         for file, name in zip(self.files, self._names, strict=True):
             before = _state(file)
             with open_parquet(file) as parquet:
@@ -84,7 +105,6 @@ class ParquetSource:
                     _check_unchanged(file, before)
                     raise
             _check_unchanged(file, before)
-        self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
 
     def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
         """Give columns that are null in every row the types that a collection has for them."""
@@ -100,7 +120,7 @@ class ParquetSource:
 
     def _read_row_group(
         self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int, *, by_column: bool
-    ) -> Iterator[RowBatch]:
+    ) -> Iterator[Part]:
         columns = self._columns
         group = parquet.metadata.row_group(row_group)
         repeating = (
@@ -109,44 +129,46 @@ class ParquetSource:
         batch_size = rows_per_batch(group, columns.names(), by_column=by_column)
         if repeating:
             with open_parquet(file, read_dictionary=repeating) as again:
-                yield from self._read_batches(again, file, name, row_group, batch_size)
+                yield from self._read_batches(
+                    again, file, name, row_group, batch_size, group.num_rows
+                )
         else:
-            yield from self._read_batches(parquet, file, name, row_group, batch_size)
+            yield from self._read_batches(
+                parquet, file, name, row_group, batch_size, group.num_rows
+            )
 
     def _read_batches(
-        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int, batch_size: int
-    ) -> Iterator[RowBatch]:
+        self,
+        parquet: pq.ParquetFile,
+        file: Path,
+        name: str,
+        row_group: int,
+        batch_size: int,
+        num_rows: int,
+    ) -> Iterator[Part]:
         batches = parquet.iter_batches(
             batch_size=batch_size,
             row_groups=[row_group],
             columns=self._columns.names(),
             use_threads=False,
         )
-        conversion = RowConversion(
-            id_column=self._columns.id_column,
-            text_column=self._columns.text_column,
-            carried_columns=self.carried_columns,
-        )
-        row, num_rows = 0, parquet.metadata.row_group(row_group).num_rows
-        try:
-            parts = (part for batch in batches for part in cut_by_bytes(batch))
-            for part in parts:
-                for column in self._columns.carry:
-                    self._num_nulls[column] += part.column(column).null_count
-                rows = conversion.convert(part, path=name, row_group=row_group, first_row=row)
-                row += part.num_rows
-                del part
-                if row == num_rows:
-                    # Arrow keeps what it read last until it is asked for more.
-                    parts.close()
-                    batches.close()
-                yield rows
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigurationError(
-                f"input: {file} cannot be read at row group {row_group}, about row {row}"
-                f" ({_reason(error)})",
-                remedy=_MEND_FILE,
-            ) from error
+        row = 0
+        parts = (part for batch in batches for part in cut_by_bytes(batch))
+        while row < num_rows:
+            with _readable_errors(file, row_group, row):
+                part = next(parts, None)
+            if part is None:
+                break
+            for column in self._columns.carry:
+                self._num_nulls[column] += part.column(column).null_count
+            given = [Part(part, SourceRow(path=name, row_group=row_group, row=row))]
+            row += part.num_rows
+            del part
+            if row == num_rows:
+                # Arrow keeps what it read last until it is asked for more.
+                parts.close()
+                batches.close()
+            yield given.pop()
         if row != num_rows:
             # Some damage ends a column early without an error; its documents are not gone.
             raise ConfigurationError(
@@ -192,6 +214,18 @@ def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.Parqu
         # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
             f"input: {file} is not a readable Parquet file ({_reason(error)})", remedy=_MEND_FILE
+        ) from error
+
+
+@contextmanager
+def _readable_errors(file: Path | str, row_group: int, row: int) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(
+            f"input: {file} cannot be read at row group {row_group}, about row {row}"
+            f" ({_reason(error)})",
+            remedy=_MEND_FILE,
         ) from error
 
 

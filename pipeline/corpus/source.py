@@ -3,41 +3,102 @@
 Rows come in columns, because most of them need no record each.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import cached_property
+from itertools import accumulate
+from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from embed_index.pipeline.corpus.carried import CarriedRows
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
+from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow, Words
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class RowPlaces:
+    """Where the rows of a batch stand: in spans of consecutive rows, one after the other."""
+
+    first_rows: Sequence[SourceRow]
+    """Of each span."""
+    ends: Sequence[int]
+    """How many rows there are up to the end of each span."""
+    numbers: NDArray[np.int64]
+    """Of the rows that are meant, counted over all spans."""
+
+    @classmethod
+    def of_spans(cls, spans: Sequence[tuple[SourceRow, int]]) -> Self:
+        """Return the places of all rows of spans, given as first row and number of rows."""
+        ends = list(accumulate(num_rows for _, num_rows in spans))
+        return cls([first for first, _ in spans], ends, np.arange(ends[-1] if ends else 0))
+
+    def source(self, row: int) -> SourceRow:
+        """Return where a row of the batch stands."""
+        number = int(self.numbers[row])
+        span = bisect_right(self.ends, number)
+        first = self.first_rows[span]
+        begin = self.ends[span - 1] if span else 0
+        return replace(first, row=first.row + number - begin)
+
+    def take(self, rows: Sequence[int]) -> "RowPlaces":
+        """Return the places of some of the rows, in the order given."""
+        return replace(self, numbers=self.numbers[np.asarray(rows, dtype=np.int64)])
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowBatch:
-    """Some consecutive rows of one row group: the good ones in columns of equal length, the bad."""
+    """Some rows of the corpus in its order: the good ones in columns of equal length, the bad.
 
-    path: str
-    row_group: int
-    rows: Sequence[int]
-    """Where the good rows stand, counted from 0 within the row group."""
-    doc_ids: Sequence[str]
+    What is a list here is made of the columns when it is first asked for.
+    """
+
+    places: RowPlaces
+    ids: TextColumn
     texts: TextColumn
-    carried: Sequence[tuple[CarriedValue, ...]]
-    """In the order of the schema's carried columns."""
-    doc_hashes: Sequence[str]
-    """Content hashes of the texts, 32 hexadecimal digits."""
+    carried_rows: CarriedRows
+    text_hashes: NDArray[np.uint8]
+    """Content hashes of the texts, in rows of bytes."""
     dead_letters: Sequence[DeadLetter]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.ids)
+
+    @cached_property
+    def doc_ids(self) -> Sequence[str]:
+        """The document ids."""
+        return self.ids.strings()
+
+    @cached_property
+    def doc_hashes(self) -> Sequence[str]:
+        """Content hashes of the texts, 32 hexadecimal digits."""
+        return [row.tobytes().hex() for row in self.text_hashes]
+
+    @property
+    def carried(self) -> Sequence[tuple[CarriedValue, ...]]:
+        """Carried values, in the order of the schema's carried columns."""
+        return self.carried_rows.rows
+
+    @property
+    def carried_hashes(self) -> Sequence[str]:
+        """Hashes of the carried values, 32 hexadecimal digits."""
+        return self.carried_rows.hashes
+
+    def words(self) -> Iterator[Words]:
+        """Yield, column by column, numbers that tell every good row from any other."""
+        yield self.ids.words()
+        yield np.ascontiguousarray(self.text_hashes).view("<u4").astype(np.uint64)
+        yield from self.carried_rows.words()
 
     def source(self, place: int) -> SourceRow:
         """Return where a good row stands in the corpus."""
-        return SourceRow(path=self.path, row_group=self.row_group, row=self.rows[place])
+        return self.places.source(place)
 
     def sources(self) -> list[str]:
         """Return where the good rows stand, as text."""
-        start = str(SourceRow(path=self.path, row_group=self.row_group, row=0))[:-1]
-        return [f"{start}{row}" for row in self.rows]
+        return [str(self.source(place)) for place in range(len(self))]
 
     def document(self, place: int) -> Document:
         """Return a good row as a record."""
@@ -53,13 +114,12 @@ class RowBatch:
 
     def take(self, places: Sequence[int], *, dead_letters: Iterable[DeadLetter] = ()) -> "RowBatch":
         """Return a batch of some of the good rows, in order, and these dead letters."""
-        return replace(
-            self,
-            rows=[self.rows[place] for place in places],
-            doc_ids=[self.doc_ids[place] for place in places],
+        return RowBatch(
+            places=self.places.take(places),
+            ids=self.ids.take(places),
             texts=self.texts.take(places),
-            carried=[self.carried[place] for place in places],
-            doc_hashes=[self.doc_hashes[place] for place in places],
+            carried_rows=self.carried_rows.take(places),
+            text_hashes=self.text_hashes[np.asarray(places, dtype=np.int64)],
             dead_letters=tuple(dead_letters),
         )
 

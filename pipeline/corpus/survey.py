@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from embed_index.pipeline.corpus.batching import is_signed, rows_per_batch
-from embed_index.pipeline.corpus.conversion import to_python
 from embed_index.pipeline.corpus.layout import carried_type, is_text, value_type
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.parquet import open_parquet
+from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError

@@ -138,5 +138,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX touched_rows_of_version ON touched_rows (version_id)",
     ),
     (_DEAD_CHUNKS,),
+    # Documents are digested otherwise: the next run looks each one up, and seals anew.
+    (
+        "DELETE FROM stretches",
+        "DELETE FROM touched_rows",
+        "ALTER TABLE stretch_documents ADD COLUMN proofs BLOB NOT NULL DEFAULT x''",
+        "ALTER TABLE versions ADD COLUMN digest_seed BLOB NOT NULL DEFAULT x''",
+        "UPDATE versions SET digest_seed = randomblob(32)",
+    ),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""

@@ -63,7 +63,8 @@ class Ledger:
             self.drop_version(version)
             with self._file.transaction() as connection:
                 connection.execute(
-                    "INSERT INTO versions (name, collection_id) VALUES (?, ?)",
+                    "INSERT INTO versions (name, collection_id, digest_seed)"
+                    " VALUES (?, ?, randomblob(32))",
                     (version, collection_id),
                 )
         found = self.find_documents(version)

@@ -1,10 +1,10 @@
 """Digests of the corpus as it was read last, so that what is unchanged costs a comparison.
 
-A stretch is a batch of consecutive documents as the source delivers it. Its digest covers ids and
-hashes of all of them in their order, and the ledger keeps it with the documents' row ids and a
-digest of each. Only a sealed one counts, and it is sealed only when the ledger's own rows give the
-same digests. So a stretch that is as it was is recognised whole, and one whose documents moved is
-recognised document by document, without a look at the ledger's documents.
+A stretch is a batch of consecutive documents as the source delivers it. Its digest covers ids,
+texts' hashes and metadata of all of them in their order, and the ledger keeps it with the
+documents' row ids and a digest of each. Only a sealed one counts, and it is sealed only when the
+ledger's own rows prove to be the same. So a stretch that is as it was is recognised whole, and one
+whose documents moved is recognised document by document, without a look at the ledger's documents.
 
 Whatever touches a document notes its row in the same transaction: what a sealed stretch says of
 that row no longer counts.
@@ -12,41 +12,47 @@ that row no longer counts.
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from embed_index.pipeline.ledger.digests import Digests, DocumentDigester
 from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
-
-Digests: TypeAlias = NDArray[np.uint64]
-"""Shape (number of documents, 2)."""
+from embed_index.schemas.records import Words
 
 _DIGEST_BYTES = 16
 _MAX_KNOWN_DOCUMENTS = 1 << 24
+_STRETCH_DOCUMENTS = 2048
+_LOOKUP_COST = 64
+"""Of a document in the ledger, where 1 is the cost of reading one of a stretch."""
 _STRETCHES_PER_TRANSACTION = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Protocol):
     """Consecutive documents as read, in columns of equal length."""
 
-    doc_ids: Sequence[str]
-    doc_hashes: Sequence[str]
-    carried_hashes: Sequence[str]
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        """The document ids."""
 
-    def digest(self) -> bytes:
-        """Return a digest of every value and of their order."""
-        columns = (self.doc_ids, self.doc_hashes, self.carried_hashes)
-        return hashlib.blake2b(orjson.dumps(columns), digest_size=_DIGEST_BYTES).digest()
+    @property
+    def doc_hashes(self) -> Sequence[str]:
+        """The content hashes of the texts."""
 
-    def document_digests(self) -> Digests:
-        """Return a digest of each document by itself."""
-        return _document_digests(self.doc_ids, self.doc_hashes, self.carried_hashes)
+    @property
+    def carried_hashes(self) -> Sequence[str]:
+        """The hashes of the carried values."""
+
+    def words(self) -> Iterable[Words]:
+        """Yield, column by column, numbers that tell every document from any other."""
+
+    def take(self, places: Sequence[int]) -> "Stretch":
+        """Return some of the documents, in the order given."""
 
 
 class Proposal(NamedTuple):
@@ -57,12 +63,15 @@ class Proposal(NamedTuple):
     digests: Digests
     unproven: Sequence[int]
     """Places of the documents that no sealed stretch knows to be so."""
+    proofs: bytes
+    """What `prove` says of these, and of the ledger's documents once they are committed."""
 
 
 class Stretches:
     """The stretches of one version during one pass; one thread at a time.
 
-    The sealed ones are read once, their documents only when a stretch is not as it was: memory is
+    The sealed ones are read once. When a stretch is not as it was, its documents are sought where
+    the pass has got to; those of all stretches are read when many were not found there. Memory is
     then 24 bytes a document, of the first `_MAX_KNOWN_DOCUMENTS`.
     """
 
@@ -72,12 +81,23 @@ class Stretches:
         self._met: set[bytes] = set()
         self._proposed: list[Proposal] = []
         self._known: _KnownDocuments | None = None
+        self._num_not_near = 0
+        self._near: dict[int, _KnownDocuments] = {}
+        self._place = 0
+        """Of the sealed stretch after the one that was met last, in the order of `_order`."""
+        ((seed,),) = file.query("SELECT digest_seed FROM versions WHERE id = ?", (version_id,))
+        self._digester = DocumentDigester(seed)
         sealed = "SELECT digest, id FROM stretches WHERE version_id = ? AND is_sealed = 1"
         self._sealed: dict[bytes, int] = dict(file.query(sealed, (version_id,)))
+        self._order = sorted(self._sealed.values())
         self._touched = SeenRows()
         touched = file.query("SELECT rows FROM touched_rows WHERE version_id = ?", (version_id,))
         for (packed,) in touched:
             self._touched.add(_unpack_rows(packed))
+
+    def digests(self, stretch: Stretch) -> Digests:
+        """Return a digest of each document by itself."""
+        return self._digester.digest(stretch.words())
 
     def find(self, digest: bytes) -> RowIds | None:
         """Return the row ids of a stretch that is in the ledger exactly so, or None."""
@@ -86,7 +106,10 @@ class Stretches:
             return None
         sql = "SELECT rows FROM stretch_documents WHERE stretch_id = ?"
         rows = _unpack_rows(self._file.query(sql, (stretch_id,))[0][0])
-        return None if self._touched.contains(rows).any() else rows
+        if self._touched.contains(rows).any():
+            return None
+        self._place = bisect_right(self._order, stretch_id)
+        return rows
 
     def find_documents(self, digests: Digests) -> RowIds:
         """Return the row id of each document that is in the ledger exactly so, 0 for the others.
@@ -94,7 +117,16 @@ class Stretches:
         Some that are may be among the others.
         """
         if self._known is None:
+            rows = self._find_near(digests)
+            unknown = np.flatnonzero(rows == 0)
+            self._num_not_near += unknown.size
+            # A few are looked up among the ledger's documents for less than reading all stretches.
+            if self._num_not_near * _LOOKUP_COST <= len(self._order) * _STRETCH_DOCUMENTS:
+                return rows
             self._known = self._read_known()
+            self._near.clear()
+            rows[unknown] = self._known.find(digests[unknown])
+            return rows
         return self._known.find(digests)
 
     def meet(self, digest: bytes) -> None:
@@ -138,7 +170,7 @@ class Stretches:
         if not self._proposed:
             return
         with self._file.transaction() as connection:
-            for digest, rows, digests, unproven in self._proposed:
+            for digest, rows, digests, unproven, proofs in self._proposed:
                 key = (self._version_id, digest)
                 connection.execute("DELETE FROM stretches WHERE version_id = ? AND digest = ?", key)
                 stretch_id = connection.execute(
@@ -148,14 +180,15 @@ class Stretches:
                 ).lastrowid
                 packed = (_pack_rows(rows), digests.astype("<u8").tobytes())
                 connection.execute(
-                    "INSERT INTO stretch_documents VALUES (?, ?, ?, ?)",
-                    (stretch_id, *packed, np.array(unproven, dtype="<u4").tobytes()),
+                    "INSERT INTO stretch_documents (stretch_id, rows, digests, unproven, proofs)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (stretch_id, *packed, np.array(unproven, dtype="<u4").tobytes(), proofs),
                 )
         self._proposed.clear()
 
     def _holds(self, stretch_id: int) -> bool:
-        sql = "SELECT rows, digests, unproven FROM stretch_documents WHERE stretch_id = ?"
-        ((packed_rows, packed, unproven),) = self._file.query(sql, (stretch_id,))
+        sql = "SELECT rows, unproven, proofs FROM stretch_documents WHERE stretch_id = ?"
+        ((packed_rows, unproven, proofs),) = self._file.query(sql, (stretch_id,))
         places = np.frombuffer(unproven, dtype="<u4")
         if not places.size:
             return True
@@ -167,11 +200,29 @@ class Stretches:
         )
         if len(documents) < places.size:
             return False
-        found = _document_digests(*zip(*documents, strict=True))
-        return bool((found == _unpack_digests(packed)[places]).all())
+        return bool(prove(*zip(*documents, strict=True)) == proofs)
+
+    def _find_near(self, digests: Digests) -> RowIds:
+        """Find documents in the sealed stretches before, at and after the pass's place."""
+        rows: RowIds = np.zeros(len(digests), dtype=np.int64)
+        places = range(max(0, self._place - 1), min(len(self._order), self._place + 2))
+        near = {self._order[place]: place for place in places}
+        self._near = {
+            stretch: self._near.get(stretch) or self._read_documents([stretch]) for stretch in near
+        }
+        for stretch, place in near.items():
+            unknown = np.flatnonzero(rows == 0)
+            found = self._near[stretch].find(digests[unknown])
+            if found.any():
+                rows[unknown] = found
+                self._place = place + 1
+        return rows
 
     def _read_known(self) -> "_KnownDocuments":
-        stretches = sorted(self._sealed.values())
+        return self._read_documents(self._order)
+
+    def _read_documents(self, stretches: Sequence[int]) -> "_KnownDocuments":
+        """Return what sealed stretches say of the documents that were not touched since."""
         sql = "SELECT rows, digests FROM stretch_documents WHERE stretch_id = ?"
         known = _KnownDocuments()
         for stretch_id in stretches:
@@ -229,6 +280,23 @@ class _KnownDocuments:
         return rows
 
 
+def digest_of(digests: Digests) -> bytes:
+    """Return a digest of a whole stretch, in which the order of the documents counts."""
+    return hashlib.blake2b(digests.tobytes(), digest_size=_DIGEST_BYTES).digest()
+
+
+def prove(
+    doc_ids: Sequence[str], doc_hashes: Sequence[str], carried_hashes: Sequence[str]
+) -> bytes:
+    """Return digests of documents, made of what the ledger keeps of them."""
+    # Both hashes have one length, so that no two documents share an input.
+    columns = zip(doc_hashes, carried_hashes, doc_ids, strict=True)
+    return b"".join(
+        hashlib.blake2b((text + carried + doc_id).encode(), digest_size=_DIGEST_BYTES).digest()
+        for text, carried, doc_id in columns
+    )
+
+
 def note_touched_rows(connection: sqlite3.Connection, *, version_id: int, rows: RowIds) -> None:
     """Note that what sealed stretches say of `rows` no longer counts."""
     sql = "SELECT max(last_row) FROM stretches WHERE version_id = ? AND is_sealed = 1"
@@ -243,20 +311,6 @@ def forget_stretches(connection: sqlite3.Connection, *, version_id: int) -> None
     """Drop everything that is said of a version's documents."""
     for table in ("stretches", "touched_rows"):
         connection.execute(f"DELETE FROM {table} WHERE version_id = ?", (version_id,))  # noqa: S608
-
-
-def _document_digests(
-    doc_ids: Sequence[str], doc_hashes: Sequence[str], carried_hashes: Sequence[str]
-) -> Digests:
-    # Both hashes have one length, so that no two documents share an input.
-    columns = zip(doc_hashes, carried_hashes, doc_ids, strict=True)
-    joined = b"".join(
-        [
-            hashlib.blake2b((text + carried + doc_id).encode(), digest_size=_DIGEST_BYTES).digest()
-            for text, carried, doc_id in columns
-        ]
-    )
-    return _unpack_digests(joined)
 
 
 def _pack_rows(rows: RowIds) -> bytes:

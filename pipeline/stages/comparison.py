@@ -1,17 +1,21 @@
 """One pass of a run over the corpus: what is new, changed, to refresh, repeated, missing."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.seen_rows import SeenRows
-from embed_index.pipeline.ledger.stretches import Proposal, Stretch, Stretches
-from embed_index.schemas.ids import carried_hashes
+from embed_index.pipeline.ledger.stretches import (
+    Proposal,
+    Stretch,
+    Stretches,
+    digest_of,
+    prove,
+)
 
 Change: TypeAlias = Literal["new", "changed", "refresh", "duplicate"]
 """What to do with a document: embed it, embed it over an older version, write its metadata again
@@ -51,26 +55,28 @@ class CorpusPass:
         little more when its documents only moved. Unknown documents are registered; nothing is
         written for unchanged ones, but what lets the next run recognise them.
         """
-        digest = stretch.digest()
+        digests = self._stretches.digests(stretch)
+        digest = digest_of(digests)
         sealed = self._stretches.find(digest)
         if sealed is not None and not self._seen.contains(sealed).any():
             self._seen.add(sealed)
             self._stretches.meet(digest)
             return []
-        digests = stretch.document_digests()
         rows = self._stretches.find_documents(digests)
-        unproven = np.flatnonzero(rows == 0).tolist()
-        entries = dict(
-            zip(unproven, self._registered([stretch.doc_ids[x] for x in unproven]), strict=True)
-        )
-        rows[unproven] = [entry.row for entry in entries.values()]
+        unproven = np.flatnonzero(rows == 0)
+        unknown = stretch.take(unproven.tolist())
+        entries = self._registered(unknown.doc_ids)
+        rows[unproven] = [entry.row for entry in entries]
         is_first = self._seen.add(rows)
         if len(rows) >= _MIN_STRETCH and is_first.all():
-            self._stretches.propose(Proposal(digest, rows, digests, unproven))
+            proofs = prove(unknown.doc_ids, unknown.doc_hashes, unknown.carried_hashes)
+            self._stretches.propose(Proposal(digest, rows, digests, unproven.tolist(), proofs))
+        found = dict(_differences(unproven.tolist(), unknown, entries=entries))
         repeated = np.flatnonzero(~is_first).tolist()
-        again = [place for place in repeated if place not in entries]
-        entries |= zip(again, self._registered([stretch.doc_ids[x] for x in again]), strict=True)
-        return list(_differences(stretch, entries=entries, repeated=set(repeated)))
+        again = self._registered(stretch.take(repeated).doc_ids)
+        for place, entry in zip(repeated, again, strict=True):
+            found[place] = Difference(place, "duplicate", entry)
+        return [found[place] for place in sorted(found)]
 
     def keep(self, doc_ids: Sequence[str]) -> None:
         """Exempt documents from `missing`: their row is in the corpus, though unusable."""
@@ -112,24 +118,14 @@ class CorpusPass:
 
 
 def _differences(
-    stretch: Stretch, *, entries: Mapping[int, LedgerEntry], repeated: Collection[int]
-) -> Iterator[Difference]:
-    for place in sorted(entries):
-        entry = entries[place]
-        if place in repeated:
-            yield Difference(place, "duplicate", entry)
-        elif entry.doc_hash is None and entry.max_chunks == 0:
-            yield Difference(place, "new", entry)
-        elif entry.doc_hash != stretch.doc_hashes[place]:
-            yield Difference(place, "changed", entry)
-        elif entry.carried_hash != stretch.carried_hashes[place]:
-            yield Difference(place, "refresh", entry)
-
-
-def stretch_of(rows: RowBatch) -> Stretch:
-    """Return what the ledger compares of some rows."""
-    return Stretch(
-        doc_ids=rows.doc_ids,
-        doc_hashes=rows.doc_hashes,
-        carried_hashes=carried_hashes(rows.carried),
-    )
+    places: Sequence[int], documents: Stretch, *, entries: Sequence[LedgerEntry]
+) -> Iterator[tuple[int, Difference]]:
+    """Yield how documents differ from the ledger's entries, by their places in the stretch."""
+    hashes = zip(documents.doc_hashes, documents.carried_hashes, strict=True)
+    for place, entry, (doc_hash, carried_hash) in zip(places, entries, hashes, strict=True):
+        if entry.doc_hash is None and entry.max_chunks == 0:
+            yield place, Difference(place, "new", entry)
+        elif entry.doc_hash != doc_hash:
+            yield place, Difference(place, "changed", entry)
+        elif entry.carried_hash != carried_hash:
+            yield place, Difference(place, "refresh", entry)

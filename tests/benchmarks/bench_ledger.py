@@ -1,158 +1,229 @@
-"""Measure what the ledger costs in a run that finds nothing changed.
+"""Measure what the ledger costs in a night, at any number of documents.
 
-    python tests/benchmarks/bench_ledger.py [NUM_DOCUMENTS]
+    python tests/benchmarks/bench_ledger.py [NUM_DOCUMENTS] [--folder FOLDER] [--keep]
 
-Prints the seconds of reading and hashing a Parquet file of 1 KB documents, and those of comparing
-them with the ledger, as a share of the former: with the stretches of the last run, with all rows in
-another order, and with one change in every stretch.
+The ledger is written as a run leaves it, 200 bytes a document in FOLDER. Then come an unchanged
+night, one with 1,000 changes scattered over the corpus, and one with a row put in front of it;
+nothing but the ledger's part, in process time, beside what reading and hashing as many documents of
+1 KB take, which is measured on 200,000 and multiplied. Whole nights in another order are left to
+`bench_unchanged.py`.
 """
 
+import argparse
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.entries import LedgerDocument
-from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.ledger.stretches import Stretch
-from embed_index.pipeline.stages.comparison import CorpusPass
-from embed_index.schemas.ids import text_hash
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "benchmarks")]
 
-TEXT_CHARS = 1000
-BATCH_ROWS = 2048
+from bench_unchanged import read_and_hash, write_corpus  # noqa: E402
+
+from embed_index.pipeline.ledger.documents import DocumentLedger  # noqa: E402
+from embed_index.pipeline.ledger.entries import LedgerDocument  # noqa: E402
+from embed_index.pipeline.ledger.ledger import Ledger  # noqa: E402
+from embed_index.pipeline.ledger.stretches import Proposal, Stretches, digest_of  # noqa: E402
+from embed_index.pipeline.stages.comparison import CorpusPass  # noqa: E402
+from embed_index.schemas.ids import text_hash  # noqa: E402
+from embed_index.schemas.records import Words  # noqa: E402
+
+STRETCH = 2048
+NUM_READ = 200_000
 CARRIED_HASH = text_hash("")
+VERSION = ("docs_v1", "bench")
+INSERT = (
+    "INSERT INTO documents (id, version_id, doc_id, doc_hash, carried_hash, num_chunks, max_chunks,"
+    " last_run, chunk_hashes) VALUES (?, 1, ?, ?, ?, 1, 1, 1, ?)"
+)
 
 
-def write_corpus(path: Path, num_documents: int) -> None:
-    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz      ", dtype=np.uint8)
-    generator = np.random.default_rng(0)
-    noise = letters[generator.integers(0, letters.size, 1 << 20)].tobytes().decode()
-    schema = pa.schema({"id": pa.string(), "text": pa.string()})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start in range(0, num_documents, 20_000):
-            rows = range(start, min(start + 20_000, num_documents))
-            cuts = generator.integers(0, len(noise) - TEXT_CHARS, len(rows)).tolist()
-            columns = {
-                "id": [text_hash(str(row))[:20] for row in rows],
-                "text": [noise[cut : cut + TEXT_CHARS] for cut in cuts],
-            }
-            writer.write_table(pa.table(columns, schema=schema))
+@dataclass(frozen=True)
+class Numbered:
+    """Documents that are made of their numbers; those in `edited` have another text."""
+
+    numbers: NDArray[np.int64]
+    edited: frozenset[int] = frozenset()
+
+    @cached_property
+    def hashes(self) -> NDArray[np.uint32]:
+        """Four words a text, mixed so that they look like a hash (splitmix64)."""
+        words = []
+        for salt in (1, 2):
+            mixed = self.numbers.astype(np.uint64) * np.uint64(2) + np.uint64(salt << 56)
+            mixed += np.isin(self.numbers, list(self.edited)).astype(np.uint64)
+            for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+                mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+            words.append(mixed ^ (mixed >> np.uint64(31)))
+        return np.column_stack(words).astype("<u8").view("<u4")
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return [f"document-{number:09}" for number in self.numbers.tolist()]
+
+    @property
+    def doc_hashes(self) -> Sequence[str]:
+        return [row.tobytes().hex() for row in self.hashes]
+
+    @property
+    def carried_hashes(self) -> Sequence[str]:
+        return [CARRIED_HASH] * len(self.numbers)
+
+    def words(self) -> Iterator[Words]:
+        yield self.numbers[:, None].astype(np.uint64)
+        yield self.hashes.astype(np.uint64)
+
+    def take(self, places: Sequence[int]) -> "Numbered":
+        return Numbered(self.numbers[np.asarray(places, dtype=np.int64)], self.edited)
 
 
-def read_and_hash(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    with pq.ParquetFile(path) as parquet:
-        for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
-            columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
-            ids, texts = columns
-            yield ids, [text_hash(text) for text in texts]
+def corpus(
+    num_documents: int, *, edited: frozenset[int] = frozenset(), front: int = 0
+) -> Iterator[Numbered]:
+    """Yield the corpus in stretches, with new documents in front."""
+    for start in range(-front, num_documents, STRETCH):
+        numbers = np.arange(start, min(start + STRETCH, num_documents))
+        # New ones have numbers that no other has.
+        yield Numbered(np.where(numbers < 0, num_documents - numbers, numbers), edited)
 
 
-def stretch_of(ids: Sequence[str], hashes: Sequence[str]) -> Stretch:
-    return Stretch(
-        doc_ids=ids,
-        doc_hashes=hashes,
-        carried_hashes=[CARRIED_HASH] * len(ids),
+def fill(path: Path, num_documents: int) -> None:
+    with Ledger(path) as ledger:
+        documents = ledger.documents(*VERSION[:1], collection_id=VERSION[1])
+        stretches = Stretches(documents.file, version_id=documents.version_id)
+        for part in corpus(num_documents):
+            rows = part.numbers + 1
+            columns = (rows.tolist(), part.doc_ids, part.doc_hashes)
+            with documents.file.transaction() as connection:
+                connection.executemany(
+                    INSERT,
+                    (
+                        (row, doc_id, doc_hash, CARRIED_HASH, bytes.fromhex(doc_hash))
+                        for row, doc_id, doc_hash in zip(*columns, strict=True)
+                    ),
+                )
+            digests = stretches.digests(part)
+            stretches.propose(Proposal(digest_of(digests), rows, digests, [], b""))
+        stretches.seal()
+
+
+class Clock:
+    """Adds up process time, and tells it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last = time.process_time()
+
+    def start(self) -> None:
+        self._last = time.process_time()
+
+    def stop(self) -> None:
+        self.seconds += time.process_time() - self._last
+
+
+def night(path: Path, parts: Iterator[Numbered]) -> tuple[float, int]:
+    """Return what the ledger's part of a night took, and how many documents it wrote."""
+    clock = Clock()
+    with Ledger(path) as ledger:
+        clock.start()
+        documents = ledger.documents(VERSION[0], collection_id=VERSION[1])
+        corpus_pass = CorpusPass(documents)
+        clock.stop()
+        num_written = 0
+        for part in parts:
+            _ = part.hashes
+            clock.start()
+            differences = corpus_pass.compare(part)
+            if differences:
+                _write(documents, part.take([difference.place for difference in differences]))
+            num_written += len(differences)
+            clock.stop()
+        clock.start()
+        if any(True for _ in corpus_pass.missing()):
+            raise SystemExit("the ledger misses a document")
+        corpus_pass.seal()
+        ledger.dead_letters.close_unseen(VERSION[0], run=2)
+        counts = documents.counts()
+        clock.stop()
+        if counts.num_pending:
+            raise SystemExit("a document is not committed")
+    return clock.seconds, num_written
+
+
+def _write(documents: DocumentLedger, part: Numbered) -> None:
+    documents.begin([(doc_id, 1) for doc_id in part.doc_ids])
+    columns = (part.doc_ids, part.doc_hashes)
+    documents.commit(
+        [
+            LedgerDocument(
+                doc_id=doc_id,
+                doc_hash=doc_hash,
+                carried_hash=CARRIED_HASH,
+                num_chunks=1,
+                chunk_hashes=bytes.fromhex(doc_hash),
+            )
+            for doc_id, doc_hash in zip(*columns, strict=True)
+        ],
+        run=2,
     )
 
 
-def compare_all(documents: DocumentLedger, stretches: list[Stretch], *, seal: bool) -> float:
-    start = time.perf_counter()
-    corpus_pass = CorpusPass(documents)
-    for stretch in stretches:
-        if corpus_pass.compare(stretch):
-            raise SystemExit("the ledger found a difference where there is none")
-    if any(True for _ in corpus_pass.missing()):
-        raise SystemExit("the ledger misses a document")
-    if seal:
-        corpus_pass.seal()
-    return time.perf_counter() - start
+def base_seconds(folder: Path, num_documents: int) -> float:
+    """Return the process time of reading and hashing so many documents."""
+    write_corpus(folder, num_documents=NUM_READ)
+    read_and_hash(folder, ())
+    clock = Clock()
+    clock.start()
+    read_and_hash(folder, ())
+    clock.stop()
+    return clock.seconds * num_documents / NUM_READ
 
 
-def fill(documents: DocumentLedger, stretches: list[Stretch]) -> float:
-    start = time.perf_counter()
-    corpus_pass = CorpusPass(documents)
-    for stretch in stretches:
-        corpus_pass.compare(stretch)
-        columns = (stretch.doc_ids, stretch.doc_hashes, stretch.carried_hashes)
-        documents.begin([(doc_id, 1) for doc_id in stretch.doc_ids])
-        documents.commit(
-            [
-                LedgerDocument(
-                    doc_id=doc_id,
-                    doc_hash=doc_hash,
-                    carried_hash=carried_hash,
-                    num_chunks=1,
-                    chunk_hashes=bytes.fromhex(doc_hash),
-                )
-                for doc_id, doc_hash, carried_hash in zip(*columns, strict=True)
-            ],
-            run=1,
-        )
-    corpus_pass.seal()
-    return time.perf_counter() - start
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def one_changed(stretch: Stretch) -> Stretch:
-    return stretch_of(stretch.doc_ids, [text_hash("changed"), *stretch.doc_hashes[1:]])
-
-
-def change(documents: DocumentLedger, stretches: list[Stretch]) -> float:
-    start = time.perf_counter()
-    corpus_pass = CorpusPass(documents)
-    for stretch in stretches:
-        (difference,) = corpus_pass.compare(stretch)
-        if difference.change != "changed":
-            raise SystemExit("the ledger found something else than the change")
-        documents.begin([(difference.entry.doc_id, 1)])
-    corpus_pass.seal()
-    return time.perf_counter() - start
-
-
-def main(num_documents: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus.parquet"
-        write_corpus(corpus, num_documents)
-        batches = list(read_and_hash(corpus))
-        start = time.perf_counter()
-        for _ in read_and_hash(corpus):
-            pass
-        base = time.perf_counter() - start
-
-        stretches = [stretch_of(*batch) for batch in batches]
-        pairs = [pair for ids, hashes in batches for pair in zip(ids, hashes, strict=True)]
-        order = np.random.default_rng(1).permutation(len(pairs)).tolist()
-        shuffled = [
-            stretch_of(*zip(*(pairs[x] for x in order[start : start + BATCH_ROWS]), strict=True))
-            for start in range(0, len(order), BATCH_ROWS)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("num_documents", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help="where the ledger is written; made, removed")
+    parser.add_argument("--keep", action="store_true", help="leave the ledger, or use the one left")
+    options = parser.parse_args()
+    count = options.num_documents
+    changed = frozenset(range(0, count, max(1, count // 1000)))
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        path = (options.folder or Path(temporary)) / f"bench-{count}.ledger"
+        base = base_seconds(Path(temporary) / "corpus", count)
+        print(f"{'read and hash':28} {base:8.1f} s")
+        if not path.exists():
+            fill(path, count)
+        size = path.stat().st_size
+        print(f"{'ledger':28} {size / 1e9:8.2f} GB, {size / count:.0f} bytes a document")
+        nights: list[tuple[str, Callable[[], Iterator[Numbered]]]] = [
+            ("unchanged", lambda: corpus(count)),
+            ("1,000 scattered changes", lambda: corpus(count, edited=changed)),
+            ("a row put in front", lambda: corpus(count, edited=changed, front=1)),
+            ("the same again", lambda: corpus(count, edited=changed, front=1)),
         ]
-        del batches, pairs
-        path = Path(folder) / "ledger.sqlite"
-        with Ledger(path) as ledger:
-            documents = ledger.documents("docs_v1", collection_id="bench")
-            filling = fill(documents, stretches)
-        rows = [("read and hash", base), ("first run: register, begin, commit, seal", filling)]
-        with Ledger(path) as ledger:
-            documents = ledger.documents("docs_v1", collection_id="bench")
-            rows.append(("unchanged", compare_all(documents, stretches, seal=True)))
-            rows.append(("shuffled whole", compare_all(documents, shuffled, seal=True)))
-        with Ledger(path) as ledger:
-            documents = ledger.documents("docs_v1", collection_id="bench")
-            rows.append(("the same again", compare_all(documents, shuffled, seal=True)))
-            one_each = [one_changed(stretch) for stretch in stretches]
-            rows.append(("shuffled back, one changed a stretch", change(documents, one_each)))
-            size = path.stat().st_size / num_documents
-    for name, seconds in rows:
-        micros = seconds / num_documents * 1e6
-        print(f"{name:42} {seconds:7.2f} s  {micros:6.2f} us/document  {seconds / base:5.2f} of it")
-    print(f"{'ledger file':42} {size:7.0f} bytes/document")
+        for name, parts in nights:
+            seconds, num_written = night(path, parts())
+            print(
+                f"{name:28} {seconds:8.1f} s  {seconds / count * 1e6:6.2f} us/document"
+                f" {seconds / base:6.3f} of reading and hashing  {num_written:,} written,"
+                f" peak {peak_mb():,.0f} MB",
+                flush=True,
+            )
+        if not options.keep:
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
+    main()

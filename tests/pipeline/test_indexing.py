@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from embed_index.pipeline.corpus.source import RowBatch, Source
-from embed_index.pipeline.corpus.text_column import TextColumn
+from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.source import RowBatch, RowPlaces, Source
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.splitter import TextSplitter, Tokenizer
@@ -19,8 +19,7 @@ from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.errors import StoreError
-from embed_index.schemas.ids import text_hash
-from embed_index.schemas.records import EmbeddedBatch, TokenIds, Vectors
+from embed_index.schemas.records import EmbeddedBatch, SourceRow, TokenIds, Vectors
 
 DIMENSION = 32
 
@@ -45,15 +44,12 @@ def rows(numbers: range, *, times: int = 1) -> RowBatch:
     texts = [
         f"Document {n} speaks of pumps, printers and coffee machines. " * times for n in numbers
     ]
-    return RowBatch(
-        path="a.parquet",
-        row_group=0,
-        rows=numbers,
-        doc_ids=[f"d{n}" for n in numbers],
-        texts=TextColumn(pa.array(texts, pa.string())),
-        carried=[() for _ in numbers],
-        doc_hashes=[text_hash(text) for text in texts],
-        dead_letters=(),
+    columns = {"id": [f"d{n}" for n in numbers], "text": texts}
+    schema = pa.schema({"id": pa.string(), "text": pa.string()})
+    conversion = RowConversion(id_column="id", text_column="text", carried_columns=())
+    first = SourceRow(path="a.parquet", row_group=0, row=0)
+    return conversion.convert(
+        pa.RecordBatch.from_pydict(columns, schema), RowPlaces.of_spans([(first, len(numbers))])
     )
 
 

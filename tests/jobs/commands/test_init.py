@@ -179,7 +179,7 @@ def test_the_samples_draft_reads_the_whole_corpus(sample_corpus: Path) -> None:
     )
 
     assert settings.carry == ("title", "product", "severity", "created_at")
-    assert sum(len(batch.rows) + len(batch.dead_letters) for batch in source.read()) == 331
+    assert sum(len(batch) + len(batch.dead_letters) for batch in source.read()) == 331
 
 
 def test_a_drafted_job_runs(lite_job: JobFolder) -> None:

@@ -39,7 +39,7 @@ def test_a_repeated_text_counts_as_often_as_it_is_there(
 
     assert max(map(num_bytes, read)) <= TARGET_BATCH_BYTES
     assert [text for batch in read for text in batch.texts.strings()] == texts
-    rows = [row for batch in read for row in batch.rows]
+    rows = [batch.source(place).row for batch in read for place in range(len(batch))]
     assert rows == list(range(len(texts)))
 
 
@@ -70,7 +70,7 @@ def test_repeated_nulls_and_metadata_are_read_as_they_are(tmp_path: Path) -> Non
 
     (batch,) = batches(tmp_path, {"id": list(range(2000)), "text": texts, "topic": topics}, "topic")
 
-    assert [*batch.carried] == [(topics[row] or "",) for row in batch.rows]
+    assert [*batch.carried] == [(topics[row] or "",) for row in range(0, 2000, 3)]
     assert [letter.reason for letter in batch.dead_letters] == ["null_text"] * 1333
 
 
@@ -94,3 +94,45 @@ def test_a_large_text_is_held_once_and_let_go_when_it_is_told_to(
     assert pa.total_allocated_bytes() - before < 0.1 * num_bytes
     assert len(document.text) > 0.9 * num_bytes
     assert not list(batches)
+
+
+def test_small_files_are_read_together_and_their_rows_keep_their_places(tmp_path: Path) -> None:
+    for number in range(9):
+        ids = [f"{number}-{row}" for row in range(number)]
+        columns = {"id": ids, "text": [None if row == 2 else "a text" for row in range(number)]}
+        schema = pa.schema({"id": pa.string(), "text": pa.string()})
+        pq.write_table(pa.table(columns, schema), tmp_path / f"{number}.parquet", row_group_size=4)
+
+    (batch,) = ParquetSource([str(tmp_path)], id_column="id", text_column="text").read()
+
+    places = [(name, row) for name in range(9) for row in range(name)]
+    expected = [f"{name}.parquet#{row // 4}:{row % 4}" for name, row in places]
+    assert batch.sources() == [e for e, (_, row) in zip(expected, places, strict=True) if row != 2]
+    assert [str(letter.source) for letter in batch.dead_letters] == [
+        e for e, (_, row) in zip(expected, places, strict=True) if row == 2
+    ]
+    assert [str(batch.document(place).source) for place in range(len(batch))] == batch.sources()
+    assert batch.doc_ids == [f"{name}-{row}" for name, row in places if row != 2]
+
+
+def test_what_is_read_together_is_no_larger_than_a_batch(tmp_path: Path) -> None:
+    texts = [["short"] * 700] * 5 + [[LONG] * 4] * 9 + [["short"] * 2100] + [["short"]] * 2
+    for number, column in enumerate(texts):
+        ids = [f"{number}-{row}" for row in range(len(column))]
+        file = tmp_path / f"{number:02}.parquet"
+        pq.write_table(pa.table({"id": ids, "text": column}), file, use_dictionary=False)
+
+    read = list(ParquetSource([str(tmp_path)], id_column="id", text_column="text").read())
+
+    assert [len(batch) for batch in read] == [1400, 1400, 716, 16, 4, 2048, 54]
+    assert max(map(num_bytes, read)) <= TARGET_BATCH_BYTES
+
+
+def test_files_whose_columns_are_laid_out_otherwise_are_read_apart(tmp_path: Path) -> None:
+    for number, kind in enumerate([pa.string(), pa.large_string(), pa.string()]):
+        table = pa.table({"id": pa.array([f"{number}"]), "text": pa.array(["a text"], kind)})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+
+    read = list(ParquetSource([str(tmp_path)], id_column="id", text_column="text").read())
+
+    assert [batch.doc_ids for batch in read] == [["0"], ["1"], ["2"]]

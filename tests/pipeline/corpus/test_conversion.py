@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id, check_text
-from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.ids import text_hash
@@ -114,7 +114,8 @@ def one_by_one(
 
 def convert(**columns: pa.Array) -> RowBatch:
     batch = pa.RecordBatch.from_pydict(columns)
-    return CONVERSION.convert(batch, path="f.parquet", row_group=3, first_row=FIRST_ROW)
+    first = SourceRow(path="f.parquet", row_group=3, row=FIRST_ROW)
+    return CONVERSION.convert(batch, RowPlaces.of_spans([(first, batch.num_rows)]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embed_index.pipeline.corpus.batching import MAX_BATCH_ROWS
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
@@ -172,6 +173,10 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert ".b.parquet" in notice
 
 
+FULL = MAX_BATCH_ROWS
+"""So many rows are not put together with those of other row groups and files."""
+
+
 def first_of(source: ParquetSource) -> tuple[RowBatch, Iterator[RowBatch]]:
     batches = source.read()
     return next(batches), batches
@@ -179,7 +184,7 @@ def first_of(source: ParquetSource) -> tuple[RowBatch, Iterator[RowBatch]]:
 
 @pytest.mark.parametrize("change", ["replaced", "appended", "removed"])
 def test_a_file_that_changes_while_it_is_read_ends_the_reading(tmp_path: Path, change: str) -> None:
-    file = write(tmp_path / "a.parquet", some_rows(), row_group_size=1)
+    file = write(tmp_path / "a.parquet", some_rows(3 * FULL), row_group_size=FULL)
     first, batches = first_of(open_source(file))
     if change == "replaced":
         write(tmp_path / "new", some_rows(9)).rename(file)
@@ -188,7 +193,7 @@ def test_a_file_that_changes_while_it_is_read_ends_the_reading(tmp_path: Path, c
     else:
         file.unlink()
 
-    assert first.doc_ids == ["0"]
+    assert first.doc_ids == [str(number) for number in range(FULL)]
     with pytest.raises(UnavailableError, match=r"a\.parquet was changed or taken away"):
         list(batches)
 
@@ -207,9 +212,8 @@ def test_a_file_that_changes_before_it_is_read_is_looked_at_again(
     error: type[Exception],
     match: str,
 ) -> None:
-    number = {"n": [1, 2, 3]}
-    write(tmp_path / "a.parquet", some_rows() | number)
-    second = write(tmp_path / "b.parquet", some_rows(3, "b") | number)
+    write(tmp_path / "a.parquet", some_rows(FULL) | {"n": range(FULL)})
+    second = write(tmp_path / "b.parquet", some_rows(3, "b") | {"n": [1, 2, 3]})
     _, batches = first_of(open_source(tmp_path, carry=("n",)))
     second.unlink()
     if columns is not None:
@@ -220,7 +224,7 @@ def test_a_file_that_changes_before_it_is_read_is_looked_at_again(
 
 
 def test_rows_of_a_file_replaced_before_it_is_read_are_read(tmp_path: Path) -> None:
-    write(tmp_path / "a.parquet", some_rows())
+    write(tmp_path / "a.parquet", some_rows(FULL))
     second = write(tmp_path / "b.parquet", some_rows(3, "b"))
     _, batches = first_of(open_source(tmp_path))
     write(second, some_rows(5, "c"))

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from ledger_samples import committed, stretch_of, write
 
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.entries import LedgerEntry
+from embed_index.pipeline.ledger.entries import LedgerDocument, LedgerEntry
 from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.ledger.stretches import Stretches
 from embed_index.pipeline.stages.comparison import CorpusPass, Difference
 
 
@@ -297,3 +298,50 @@ def test_a_removal_during_the_pass_does_not_hide_a_missing_document(
     documents.forget(["doc-0"])
 
     assert [entry.doc_id for entry in corpus_pass.missing()] == ["doc-99"]
+
+
+LARGE = [committed(f"doc-{i}", text=f"text {i}") for i in range(64 * 30)]
+
+
+def compare_all(documents: DocumentLedger, corpus: Sequence[LedgerDocument]) -> list[str]:
+    """Compare a corpus in stretches of 64; return the ids of what needs work."""
+    corpus_pass = CorpusPass(documents)
+    starts = range(0, len(corpus), 64)
+    found = [
+        difference.entry.doc_id
+        for start in starts
+        for difference in corpus_pass.compare(stretch_of(*corpus[start : start + 64]))
+    ]
+    write(documents, *(document for document in corpus if document.doc_id in set(found)))
+    corpus_pass.seal()
+    return found
+
+
+def edited(document: LedgerDocument) -> LedgerDocument:
+    return committed(document.doc_id, text=f"edited {document.doc_id}")
+
+
+@pytest.mark.parametrize("num_in_front", [0, 1, 63, 64, 100])
+def test_scattered_changes_are_found_without_reading_all_stretches(
+    documents: DocumentLedger, monkeypatch: pytest.MonkeyPatch, num_in_front: int
+) -> None:
+    compare_all(documents, LARGE)
+    new = [committed(f"new-{i}") for i in range(num_in_front)]
+    changed = [edited(x) if i % 64 == 7 else x for i, x in enumerate(LARGE)]
+    wanted = [x.doc_id for x in (*new, *changed[7::64])]
+    looked_up = note_lookups(documents, monkeypatch)
+    monkeypatch.setattr(Stretches, "_read_known", None)
+
+    assert compare_all(documents, [*new, *changed]) == wanted
+    assert looked_up == set(wanted)
+
+
+def test_documents_that_moved_far_are_looked_up_only_while_they_are_few(
+    documents: DocumentLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare_all(documents, LARGE)
+    shuffled = random.Random(0).sample(LARGE, len(LARGE))
+    looked_up = note_lookups(documents, monkeypatch)
+
+    assert compare_all(documents, shuffled) == []
+    assert len(looked_up) < len(LARGE) * 2 / 3
