@@ -21,6 +21,7 @@ from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Setting, setting_fields
 
 MAX_SECONDS = 86_400
+MAX_DAYS = 36_500
 
 
 class JobSettings(BaseModel):
@@ -248,6 +249,14 @@ class JobSettings(BaseModel):
         ),
         BeforeValidator(check.count_or_share),
     ] = "1%"
+    retry_after_days: Annotated[
+        float,
+        Setting(
+            section="run",
+            help="Age at which a run tries again what could not be embedded; 0 for every run.",
+        ),
+        Field(ge=0, le=MAX_DAYS),
+    ] = 30.0
     delete_missing: Annotated[
         bool, Setting(section="run", help="Delete documents that the corpus no longer has.")
     ] = False

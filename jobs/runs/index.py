@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
@@ -17,6 +18,7 @@ from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
+from embed_index.pipeline.stages.lettered_documents import begin_again
 from embed_index.pipeline.stages.reuse import find_vectors
 from embed_index.pipeline.versions.target import choose_target
 from embed_index.schemas.errors import DeadLetterLimitError
@@ -57,6 +59,9 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
 def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> None:
     """Index the whole corpus, then settle what only is known after a pass."""
     store, target = job.store, job.target
+    age = timedelta(days=job.inputs.settings.retry_after_days)
+    old = job.ledger.dead_letters.open(target.name, last_seen_before=datetime.now(UTC) - age)
+    begin_again((known.letter for known in old), ledger=job.documents)
     indexing = IndexingPass(
         job,
         run=run,

@@ -8,6 +8,7 @@ from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.schemas.records import DeadLetter, SourceRow, Stage
 
 _PAGE_ROWS = 1024
+_LATEST = "9999"
 _LETTER = (
     "l.doc_id, l.path, l.row_group, l.row, l.stage, l.reason, l.detail, l.chunk_index, l.attempts"
 )
@@ -84,14 +85,22 @@ class OpenDeadLetters:
                 ((version, printable(f"row:{row}"), run) for row in rows),
             )
 
-    def open(self, version: str) -> Iterator[OpenDeadLetter]:
-        """Yield the open letters of a version; the ledger may be written to meanwhile."""
+    def open(
+        self, version: str, *, last_seen_before: datetime | None = None
+    ) -> Iterator[OpenDeadLetter]:
+        """Yield the open letters of a version; the ledger may be written to meanwhile.
+
+        Args:
+            version: The collection version.
+            last_seen_before: Leaves out those that failed at this time or later; None for all.
+        """
         last = ""
+        before = _LATEST if last_seen_before is None else last_seen_before.isoformat()
         sql = (
             f"SELECT l.key, {_LETTER}, first_seen, last_seen, last_run FROM dead_letters l"  # noqa: S608
-            " WHERE version = ? AND key > ? ORDER BY key LIMIT ?"
+            " WHERE version = ? AND key > ? AND last_seen < ? ORDER BY key LIMIT ?"
         )
-        while page := self._file.query(sql, (version, last, _PAGE_ROWS)):
+        while page := self._file.query(sql, (version, last, before, _PAGE_ROWS)):
             last = page[-1][0]
             for _, *letter, first_seen, last_seen, last_run in page:
                 yield OpenDeadLetter(

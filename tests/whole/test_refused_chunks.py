@@ -117,6 +117,32 @@ def test_a_retry_tries_the_dead_chunks_alone(picky: JobFolder) -> None:
     assert picky.doc_hashes("v1") == hashes_of(CORPUS)
 
 
+def test_a_run_tries_dead_chunks_again_once_they_have_an_age(picky: JobFolder) -> None:
+    before = stored(picky)
+
+    without_server(picky).run(*FLAGS, "--retry-after-days", "1")
+    young = picky.history()[0]
+    picky.run(*FLAGS, "--retry-after-days", "0")
+    refused = picky.history()[0]
+    between = stored(picky)
+    without_server(picky).run(*FLAGS)
+    untried = picky.history()[0]
+    picky.server.refuse(lambda _: False)
+    picky.run(*FLAGS, "--retry-after-days", "0")
+    taken = picky.history()[0]
+    without_server(picky).run(*FLAGS, "--retry-after-days", "0")
+    last = picky.history()[0]
+
+    assert (young["num_unchanged"], young["num_dead_letters"]) == (len(CORPUS), 2)
+    assert (refused["num_unchanged"], refused["num_dead_letters"]) == (len(GOOD), 2)
+    assert refused["num_chunks_embedded"] == 0
+    assert between == before
+    assert (untried["num_unchanged"], untried["num_dead_letters"]) == (len(CORPUS), 2)
+    assert (taken["num_chunks_embedded"], taken["num_dead_letters"]) == (2, 0)
+    assert (last["num_unchanged"], last["num_dead_letters"]) == (len(CORPUS), 0)
+    assert picky.doc_hashes("v1") == hashes_of(CORPUS)
+
+
 def test_a_retry_that_dies_leaves_no_more_than_the_dead_chunks_to_try(
     picky: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
