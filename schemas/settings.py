@@ -160,6 +160,16 @@ class JobSettings(BaseModel):
             help="Database on the Milvus server; empty for the default one.",
         ),
     ] = ""
+    milvus_ca_file: Annotated[
+        Path | None,
+        Setting(
+            section="milvus",
+            key="ca_file",
+            env="MILVUS_CA_FILE",
+            help="PEM file of the authority that signed the Milvus server's certificate.",
+            location="path",
+        ),
+    ] = None
 
     server_url: Annotated[
         tuple[str, ...],

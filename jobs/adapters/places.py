@@ -123,6 +123,7 @@ def open_job_store(settings: JobSettings, *, retry: OutagePolicy = DEFAULT_RETRY
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
         retry=retry,
+        ca_file=settings.milvus_ca_file,
     )
 
 

@@ -23,6 +23,7 @@ def open_collection(
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_db: str | None = None,
+    milvus_ca_file: str | PathLike[str] | None = None,
     server_url: str | Sequence[str] | None = None,
     key: str | None = None,
     key_file: str | PathLike[str] | None = None,
@@ -45,6 +46,7 @@ def open_collection(
         milvus_uri: Path ending in `.db`, or `http(s)://host:port`.
         milvus_token: Token, or `user:password`.
         milvus_db: Database; empty for the default one.
+        milvus_ca_file: Certificate of the authority that signed that of Milvus, if it is one's own.
         server_url: Embedding server, or several.
         key: Its API key.
         key_file: File of mode 0600 that holds the key and nothing else.
@@ -68,6 +70,7 @@ def open_collection(
     texts = {
         "milvus_uri": milvus_uri,
         "milvus_db": milvus_db,
+        "milvus_ca_file": milvus_ca_file,
         "model": model,
         "id_column": id_column,
         "text_column": text_column,

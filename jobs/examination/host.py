@@ -86,6 +86,7 @@ def _check_milvus(settings: JobSettings) -> HostCheck:
         settings.milvus_uri,
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
+        ca_file=settings.milvus_ca_file,
     )
 
 

@@ -1,6 +1,7 @@
 """Whether Milvus can be used, asked with little patience."""
 
 import re
+from pathlib import Path
 
 from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.retry import OutagePolicy
@@ -13,11 +14,11 @@ _CALL_SECONDS = 10.0
 _IMPATIENT = OutagePolicy(retry_seconds=0.0, doubt_seconds=0.0)
 
 
-def check_milvus(uri: str, *, token: str, database: str) -> HostCheck:
+def check_milvus(uri: str, *, token: str, database: str, ca_file: Path | None) -> HostCheck:
     """Connect to Milvus and ask for its version; an embedded one is not created.
 
     Raises:
-        ConfigurationError: The address or the database is wrong.
+        ConfigurationError: The address, the database or the file is wrong.
         StoreError: It is away, refuses the token, or another process has the folder open.
     """
     path = parse_address(uri).embedded_path
@@ -29,6 +30,7 @@ def check_milvus(uri: str, *, token: str, database: str) -> HostCheck:
         uri,
         token=token,
         database=database,
+        ca_file=ca_file,
         retry=_IMPATIENT,
         connect_seconds=_CONNECT_SECONDS,
         call_seconds=_CALL_SECONDS,

@@ -54,6 +54,19 @@ def parse_address(uri: str) -> MilvusAddress:
     )
 
 
+def check_ca_file(ca_file: Path | None) -> None:
+    """Refuse a file that holds no authority's certificate; gRPC would fail to connect, for ever."""
+    if ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:
+        raise ConfigurationError(
+            f"milvus_ca_file: {ca_file} is no PEM file of certificates ({error.strerror or error})",
+            remedy="Name the file of the authority that signed the Milvus server's certificate.",
+        ) from error
+
+
 def explain_unreachable(address: MilvusAddress, *, ca_file: Path | None) -> StoreError:
     """Find out by connecting once more why a server cannot be reached.
 
@@ -84,7 +97,8 @@ def _explain_handshake(
         if address.secure:
             return StoreError(
                 f"{where}: TLS failed: {error.verify_message}",
-                remedy="Give the file with the server's certificate authority.",
+                remedy="Name the PEM file of its authority: MILVUS_CA_FILE, or `ca_file` under"
+                " [milvus] in the job file.",
             )
         return _wants_tls(where)
     except (ssl.SSLError, OSError):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import grpc
 
-from embed_index.pipeline.milvus.address import MilvusAddress, explain_unreachable
+from embed_index.pipeline.milvus.address import MilvusAddress, check_ca_file, explain_unreachable
 from embed_index.pipeline.milvus.lite import LiteServer
 from embed_index.pipeline.milvus.retry import (
     OutagePolicy,
@@ -67,6 +67,7 @@ class MilvusConnection:
         # Every failed call is logged several times with its traceback; what fails is raised.
         for name in ("pymilvus", "milvus_lite", "grpc._server"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        check_ca_file(ca_file)
         self.address = address
         self.embedded = address.embedded_path is not None
         # Milvus Lite's graph loses rows where many are alike, and is not faster than a full scan.

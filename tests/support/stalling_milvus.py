@@ -21,7 +21,7 @@ _NUM_THREADS = 32
 class StallingMilvus(grpc.ServerInterceptor):  # type: ignore[misc]
     """The server in threads of this process, from entering to leaving."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, credentials: grpc.ServerCredentials | None = None) -> None:
         """Serve the database of a folder, which Milvus Lite made in some process."""
         self._database = MilvusLite(str(folder))
         self._stalled = ""
@@ -32,8 +32,11 @@ class StallingMilvus(grpc.ServerInterceptor):  # type: ignore[misc]
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(
             MilvusServicer(self._database), self._server
         )
-        port = self._server.add_insecure_port("127.0.0.1:0")
-        self.uri = f"http://127.0.0.1:{port}"
+        if credentials is None:
+            self.uri = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        else:
+            port = self._server.add_secure_port("localhost:0", credentials)
+            self.uri = f"https://localhost:{port}"
 
     @contextmanager
     def stalling(self, call: str) -> Iterator[threading.Event]:
