@@ -66,11 +66,14 @@ class CollectionContract(BaseModel):
     def differences(self, other: "CollectionContract") -> list[str]:
         """Name the fields that make vectors of the two incompatible, in field order.
 
-        What may differ: the random id; engine, precision and the canaries' bits, because every
+        What may differ: the random id; the model's name, where its revision is the same, which
+        says what it is; engine, precision and the canaries' bits, because every
         run compares the canaries' vectors; the query prompt, which stored vectors never saw; and
         the carried columns, which are compared with their types.
         """
         free = {"collection_id", "engine", "dtype", "canaries", "query_prompt", "carried_columns"}
+        if self.model_revision == other.model_revision:
+            free.add("model")
         return [
             name
             for name in CollectionContract.model_fields

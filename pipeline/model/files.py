@@ -29,7 +29,7 @@ class ModelFiles:
     """What the pipeline needs to know of a model before a server runs it."""
 
     name: str
-    """Hub id, or the folder's own name."""
+    """Hub id, or what the folder calls the model."""
     location: str
     """Hub id or path of the folder, for a server to load."""
     revision: str
@@ -95,7 +95,7 @@ def find_model(
     if folder.is_dir():
         folder = folder.resolve()
         return _describe(
-            folder.name,
+            _folder_name(folder),
             folder,
             location=str(folder),
             revision=_fingerprint_folder(folder),
@@ -118,6 +118,17 @@ def find_model(
         )
     snapshot, commit = _fetch_from_hugging_face(model, revision)
     return _describe(model, snapshot, location=model, revision=commit, hub_revision=commit)
+
+
+def _folder_name(folder: Path) -> str:
+    """Return the model's own name, which a hub's cache writes into the folder above its snapshots.
+
+    There the folder itself is called by a commit's hash, also where a link leads to it.
+    """
+    _, is_cached, cached = folder.parent.parent.name.rpartition("--")
+    name = cached if folder.parent.name == "snapshots" and is_cached else folder.name
+    # ModelScope's dot.
+    return name.replace("___", ".")
 
 
 def is_hub_id(model: str) -> bool:

@@ -51,6 +51,7 @@ def test_another_way_to_make_vectors_is_refused_by_name(
     lite_job.write(CORPUS)
     lite_job.run()
     shutil.copytree(sample_model, lite_job.folder / "other")
+    (lite_job.folder / "other" / "more.safetensors").write_bytes(b"other weights")
     flags = tuple(flag.replace("other", str(lite_job.folder / "other")) for flag in flags)  # type: ignore[assignment]
 
     done = lite_job.run(*flags, expect=2)
@@ -58,6 +59,20 @@ def test_another_way_to_make_vectors_is_refused_by_name(
     error, remedy = done.stderr.splitlines()
     assert field in error
     assert "--rebuild" in remedy
+    assert lite_job.versions() == ["v1"]
+
+
+def test_the_same_model_in_a_folder_of_another_name_goes_on(
+    lite_job: JobFolder, sample_model: Path
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    snapshot = lite_job.folder / "models--someone--lexical" / "snapshots" / "0a1b2c"
+    shutil.copytree(sample_model, snapshot)
+
+    lite_job.run("--model", str(snapshot))
+
+    assert lite_job.history()[0]["num_unchanged"] == len(CORPUS)
     assert lite_job.versions() == ["v1"]
 
 

@@ -12,6 +12,29 @@ from embed_index.schemas.errors import ConfigurationError
 QWEN3_EMBEDDING_0_6B = {"hidden_size": 1024, "vocab_size": 151669, "max_position_embeddings": 32768}
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("models/Qwen3-Embedding-4B", "Qwen3-Embedding-4B"),
+        ("hub/models--Qwen--Qwen3-Embedding-4B/snapshots/0a1b2c3d", "Qwen3-Embedding-4B"),
+        ("hub/models/Qwen/Qwen3-Embedding-0___6B", "Qwen3-Embedding-0.6B"),
+        ("hub/Qwen--Qwen3-Embedding-0.6B/snapshots/master", "Qwen3-Embedding-0.6B"),
+        ("mine/snapshots/seventh", "seventh"),
+    ],
+)
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_folder_is_called_as_its_model_is(
+    tmp_path: Path, path: str, name: str, through_link: bool
+) -> None:
+    folder = tmp_path / path
+    folder.mkdir(parents=True)
+    model_with(folder)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+
+    assert find_model(str(link if through_link else folder)).name == name
+
+
 def model_with(folder: Path, **more: Any) -> ModelFiles:
     (folder / "config.json").write_text(json.dumps({**QWEN3_EMBEDDING_0_6B, **more}))
     (folder / "tokenizer.json").write_text("{}")
