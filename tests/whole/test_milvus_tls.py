@@ -65,7 +65,7 @@ def test_the_library_reaches_it_with_the_same_file(
         key=hash_server.key,
         model=tls_job.model,
     ) as collection:
-        (found,) = collection.search("A text.", top_k=1)
+        (found,) = collection.search("A text.", limit=1)
 
     assert found.doc_id == "a"
 
