@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from embed_index.schemas.errors import EmbedIndexError
 from embed_index.schemas.records import SourceRow
 
 TARGET_BATCH_BYTES = 8 << 20
@@ -102,25 +103,31 @@ def join_small(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """
     waiting: list[Part] = []
     num_rows, num_bytes = 0, 0
-    for part in parts:
-        size = part.batch.nbytes
-        is_full = num_rows + part.batch.num_rows > MAX_BATCH_ROWS
-        if waiting and (
-            is_full
-            or num_bytes + size > TARGET_BATCH_BYTES
-            or not part.can_join
-            or not part.batch.schema.equals(waiting[0].batch.schema)
-        ):
+    try:
+        for part in parts:
+            size = part.batch.nbytes
+            is_full = num_rows + part.batch.num_rows > MAX_BATCH_ROWS
+            if waiting and (
+                is_full
+                or num_bytes + size > TARGET_BATCH_BYTES
+                or not part.can_join
+                or not part.batch.schema.equals(waiting[0].batch.schema)
+            ):
+                yield waiting
+                waiting, num_rows, num_bytes = [], 0, 0
+            waiting.append(part)
+            num_rows += part.batch.num_rows
+            num_bytes += size
+            del part
+            # What is as large as a group may be need not wait for the next one.
+            if num_rows >= MAX_BATCH_ROWS or num_bytes >= TARGET_BATCH_BYTES:
+                yield waiting
+                waiting, num_rows, num_bytes = [], 0, 0
+    except EmbedIndexError:
+        # What was read before a damaged place is good.
+        if waiting:
             yield waiting
-            waiting, num_rows, num_bytes = [], 0, 0
-        waiting.append(part)
-        num_rows += part.batch.num_rows
-        num_bytes += size
-        del part
-        # What is as large as a group may be need not wait for the next one.
-        if num_rows >= MAX_BATCH_ROWS or num_bytes >= TARGET_BATCH_BYTES:
-            yield waiting
-            waiting, num_rows, num_bytes = [], 0, 0
+        raise
     if waiting:
         yield waiting
 
