@@ -1,17 +1,17 @@
-"""Rows as Milvus takes and gives them: checked, cut to its limits, packed into requests.
+"""Rows as Milvus takes and gives them: checked, cut to its limits.
 
 Milvus' client trusts its caller: rows of unequal width are stored shifted, and two rows of one
 primary key in a request are both kept. Nothing that is not checked here is checked at all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
 from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
-from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch, Vectors
+from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch
 
 Row: TypeAlias = dict[str, Any]
 
@@ -24,7 +24,7 @@ NORM_TOLERANCE = 1e-3
 KEY_FIELDS = ("chunk_id", "doc_id", "chunk_index", "num_chunks", "doc_hash")
 POSITION_FIELDS = ("char_start", "char_end", "num_tokens", "text_complete", "source")
 
-_ROW_OVERHEAD_BYTES = 256
+_MAX_CHARACTER_BYTES = 4
 _PYTHON_TYPES: Mapping[CarriedType, tuple[type, ...]] = {
     "text": (str,),
     "integer": (int,),
@@ -83,69 +83,27 @@ def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
 
 
 def _check_bytes(field: str, value: str, limit: int) -> None:
+    if len(value) * _MAX_CHARACTER_BYTES <= limit:
+        return
     size = len(value.encode("utf-8"))
     if size > limit:
         raise ValueError(f"{field} has {size} bytes; Milvus holds {limit}")
 
 
-def build_rows(batch: EmbeddedBatch, *, columns: Sequence[CarriedColumn]) -> list[Row]:
-    """Turn a checked batch into rows, texts and sources cut to what Milvus holds."""
-    return [
-        _build_row(chunk, vector, columns)
-        for chunk, vector in zip(batch.chunks, batch.vectors, strict=True)
-    ]
-
-
-def _build_row(chunk: Chunk, vector: Vectors, columns: Sequence[CarriedColumn]) -> Row:
-    document = chunk.document
-    text = cut_head(chunk.text, max_bytes=MAX_TEXT_BYTES)
-    return {
-        "chunk_id": chunk.chunk_id,
-        "doc_id": document.doc_id,
-        "chunk_index": chunk.chunk_index,
-        "num_chunks": chunk.num_chunks,
-        "char_start": chunk.char_start,
-        "char_end": chunk.char_end,
-        "num_tokens": chunk.num_tokens,
-        "doc_hash": document.doc_hash,
-        "text": text,
-        "text_complete": len(text) == chunk.char_end - chunk.char_start,
-        "source": cut_tail(str(document.source), max_bytes=MAX_SOURCE_BYTES),
-        "embedding": vector,
-        **{column.name: value for column, value in zip(columns, document.carried, strict=True)},
-    }
-
-
 def cut_head(text: str, *, max_bytes: int) -> str:
     """Return the longest beginning of a text that fits, never cut inside a character."""
+    if len(text) * _MAX_CHARACTER_BYTES <= max_bytes:
+        return text
     raw = text.encode("utf-8")
     return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
 
 
 def cut_tail(text: str, *, max_bytes: int) -> str:
     """Return the longest end of a text that fits, never cut inside a character."""
+    if len(text) * _MAX_CHARACTER_BYTES <= max_bytes:
+        return text
     raw = text.encode("utf-8")
     return text if len(raw) <= max_bytes else raw[-max_bytes:].decode("utf-8", "ignore")
-
-
-def pack_requests(rows: Sequence[Row], *, max_bytes: int) -> Iterator[list[Row]]:
-    """Group rows, in order, into requests of about `max_bytes`; a longer row goes alone."""
-    request: list[Row] = []
-    request_bytes = 0
-    for row in rows:
-        row_bytes = _row_bytes(row)
-        if request and request_bytes + row_bytes > max_bytes:
-            yield request
-            request, request_bytes = [], 0
-        request.append(row)
-        request_bytes += row_bytes
-    if request:
-        yield request
-
-
-def _row_bytes(row: Row) -> int:
-    texts = sum(len(value.encode("utf-8")) for value in row.values() if isinstance(value, str))
-    return _ROW_OVERHEAD_BYTES + texts + int(row["embedding"].nbytes)
 
 
 def read_key(row: Mapping[str, Any]) -> ChunkKey:

@@ -28,14 +28,14 @@ from embed_index.schemas.errors import ConfigurationError
 
 CONTRACT_PROPERTY = "embed_index.contract"
 
-_CARRIED_TYPES: Mapping[CarriedType, DataType] = {
+CARRIED_TYPES: Mapping[CarriedType, DataType] = {
     "text": DataType.VARCHAR,
     "integer": DataType.INT64,
     "number": DataType.DOUBLE,
     "boolean": DataType.BOOL,
 }
 _CARRIED_NAMES: Mapping[DataType, CarriedType] = {
-    data_type: name for name, data_type in _CARRIED_TYPES.items()
+    data_type: name for name, data_type in CARRIED_TYPES.items()
 }
 
 
@@ -78,7 +78,7 @@ def build_schema(
 def _carried_field(column: CarriedColumn) -> FieldSchema:
     if column.type == "text":
         return FieldSchema(column.name, DataType.VARCHAR, max_length=MAX_CARRIED_TEXT_BYTES)
-    return FieldSchema(column.name, _CARRIED_TYPES[column.type])
+    return FieldSchema(column.name, CARRIED_TYPES[column.type])
 
 
 def read_layout(description: Mapping[str, Any], *, collection: str) -> CollectionLayout:

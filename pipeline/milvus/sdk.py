@@ -35,7 +35,7 @@ def _without_settings() -> Iterator[None]:
 with _without_settings(), deferring("pandas", "pandas.api.types", "requests"):
     from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
     from pymilvus.exceptions import MilvusException
-    from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
+    from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
 __all__ = [
     "CollectionSchema",
@@ -46,4 +46,5 @@ __all__ = [
     "common_pb2",
     "milvus_pb2",
     "milvus_pb2_grpc",
+    "schema_pb2",
 ]

@@ -12,13 +12,9 @@ from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
 from embed_index.pipeline.milvus.reader import CollectionReader
+from embed_index.pipeline.milvus.requests import RowColumns, send_upsert
 from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
-from embed_index.pipeline.milvus.rows import (
-    Row,
-    build_rows,
-    check_batch,
-    pack_requests,
-)
+from embed_index.pipeline.milvus.rows import check_batch
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.versions import CollectionVersions, load_collection
 from embed_index.schemas.errors import StoreError
@@ -106,30 +102,30 @@ class MilvusStore:
         """
         layout = self.versions.layout(version)
         check_batch(batch, dimension=layout.dimension, columns=layout.carried)
-        rows = build_rows(batch, columns=layout.carried)
+        columns = RowColumns.of(batch, columns=layout.carried)
         return sum(
-            self._upsert_rows(version, request)
-            for request in pack_requests(rows, max_bytes=self._max_request_bytes)
+            self._upsert_rows(version, columns, rows)
+            for rows in columns.slices(max_bytes=self._max_request_bytes)
         )
 
-    def _upsert_rows(self, version: str, rows: list[Row]) -> int:
-        doing = f"writing {len(rows)} rows to {version!r}"
+    def _upsert_rows(self, version: str, columns: RowColumns, rows: slice) -> int:
+        num_rows = rows.stop - rows.start
+        doing = f"writing {num_rows} rows to {version!r}"
 
         def upsert(client: MilvusClient) -> int:
-            return int(
-                client.upsert(version, rows, timeout=self._connection.call_seconds)["upsert_count"]
-            )
+            request = columns.request(version, rows)
+            return send_upsert(client, request, timeout=self._connection.call_seconds)
 
         try:
             acknowledged = self._call(version, upsert, doing=doing)
         except RequestTooLargeError as error:
-            if len(rows) == 1:
+            if num_rows == 1:
                 raise explain_too_large(doing) from error
-            middle = len(rows) // 2
-            return self._upsert_rows(version, rows[:middle]) + self._upsert_rows(
-                version, rows[middle:]
-            )
-        if acknowledged != len(rows):
+            middle = (rows.start + rows.stop) // 2
+            return self._upsert_rows(
+                version, columns, slice(rows.start, middle)
+            ) + self._upsert_rows(version, columns, slice(middle, rows.stop))
+        if acknowledged != num_rows:
             raise StoreError(
                 f"{doing}: Milvus acknowledged {acknowledged}",
                 remedy="Run again: documents that are not whole are embedded anew.",

@@ -130,9 +130,12 @@ class TextSplitter:
         The latter is the next chunk's `reach`. The characters that this chunk has for a token would
         mislead where a few tokens of white space precede what did not fit.
         """
-        limit = self._find_limit(text, start, reach)
+        limit, ids_of_rest = self._find_limit(text, start, reach)
         reach = limit - start
         for attempt in itertools.count():
+            if ids_of_rest is not None:
+                end, ids = limit, ids_of_rest
+                break
             end = limit if limit == len(text) else best_cut(text, start, limit)
             ids = self._encode(text[start:end])
             if ids.size <= self._max_ids:
@@ -155,16 +158,19 @@ class TextSplitter:
     def _encode(self, text: str) -> TokenIds:
         return self._tokenizer.encode(self._prompt + text)
 
-    def _find_limit(self, text: str, start: int, reach: int) -> int:
-        """Return about the largest end at which the chunk still fits; `reach` is a first guess."""
+    def _find_limit(self, text: str, start: int, reach: int) -> tuple[int, TokenIds | None]:
+        """Return about the largest end at which the chunk still fits; `reach` is a first guess.
+
+        Where all of the rest fits, its ids come with it.
+        """
         num_chars = int(reach * 1.25) + 16
         while True:
             window = text[start : start + num_chars]
             ids = self._encode(window)
             if ids.size > self._max_ids:
-                return start + self._chars_within(window, ids)
+                return start + self._chars_within(window, ids), None
             if start + num_chars >= len(text):
-                return len(text)
+                return len(text), ids
             num_chars *= 2
 
     def _chars_within(self, window: str, ids: TokenIds) -> int:

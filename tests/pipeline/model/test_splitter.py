@@ -93,6 +93,15 @@ def test_chunks_concatenate_to_the_text_and_none_exceeds_the_limit(
     assert all(span.char_start < span.char_end for span in spans)
 
 
+@pytest.mark.parametrize("text", ["One short text.", "word " * 200])
+def test_a_text_that_fits_is_encoded_once(tokenizer: ModelTokenizer, text: str) -> None:
+    counting = CountingTokenizer(tokenizer)
+
+    (span,) = TextSplitter(counting, max_tokens=1024).split(text)
+
+    assert (span.char_end, counting.num_chars) == (len(text), len(text))
+
+
 @relaxed
 @given(text=texts | dense_texts | run_texts, max_tokens=st.integers(96, 160), instruction=texts)
 def test_ids_are_what_the_chunk_alone_tokenises_to(
