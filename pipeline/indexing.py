@@ -214,8 +214,11 @@ class Indexing:
         repeated = [
             difference.place for difference in differences if difference.change == "duplicate"
         ]
-        self._dead_letters.record(duplicate_letter(rows, place) for place in repeated)
         tally = self._tally
+        # An id that is its text's hash says that the text is the same, too: nothing is lost.
+        lost = [place for place in repeated if rows.doc_ids[place] != rows.doc_hashes[place]]
+        self._dead_letters.record(duplicate_letter(rows, place) for place in lost)
+        tally.num_repeated += len(repeated) - len(lost)
         num_unchanged = len(rows) - len(differences)
         tally.num_documents_read += len(rows) + len(rows.dead_letters)
         tally.num_unchanged += num_unchanged

@@ -34,3 +34,5 @@ class CarriedColumn:
     name: str
     type: CarriedType
     """Dates and times are carried as ISO 8601 text in UTC, which sorts as time does."""
+    nullable: bool = False
+    """Whether the collection holds null; where not, the type's empty value stands for it."""

@@ -25,10 +25,30 @@ def check_collection_name(name: str) -> str:
     return name
 
 
-def check_carried_names(names: Sequence[str]) -> None:
+def carried_source(entry: str) -> tuple[str, str]:
+    """Return the column of the corpus that `carry` names, and how the collection calls it.
+
+    Another name follows ` as `: `created at as created_at`.
+    """
+    source, is_renamed, name = entry.rpartition(" as ")
+    return (source.strip(), name.strip()) if is_renamed else (entry, entry)
+
+
+def check_carried_names(entries: Sequence[str]) -> None:
     """Refuse columns that a collection cannot carry under their names."""
+    names = [carried_source(entry)[1] for entry in entries]
     for name in names:
         if name in RESERVED_COLUMNS:
-            raise ValueError(f"must not name {name!r}, a field that every collection has")
+            raise ValueError(
+                f"must not name {name!r}, a field that every collection has; carry it under another"
+                f" name: {f'{name} as other_name'!r}"
+            )
         if not (name.isascii() and name.isidentifier() and len(name) <= _MAX_COLUMN_NAME):
-            raise ValueError(f"must not name {name!r}; Milvus takes letters, digits, underscores")
+            plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "other_name"
+            plain = f"_{plain}" if plain[0].isdigit() else plain
+            raise ValueError(
+                f"must not name {name!r}; Milvus takes letters, digits, underscores; carry it under"
+                f" another name: {f'{name} as {plain}'!r}"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"must not name {name} twice")

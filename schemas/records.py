@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-CarriedValue: TypeAlias = str | int | float | bool
-"""A metadata value as Milvus stores it; nulls have been replaced by the type's empty value."""
+CarriedValue: TypeAlias = str | int | float | bool | None
+"""A metadata value as Milvus stores it; None only where the collection's column is nullable."""
 
 TokenIds: TypeAlias = NDArray[np.int32]
 Vectors: TypeAlias = NDArray[np.float32]

@@ -52,6 +52,13 @@ class JobSettings(BaseModel):
     id_column: Annotated[
         str, Setting(section="source", help="Column with the document's id."), Field(min_length=1)
     ] = "id"
+    id_from: Annotated[
+        Literal["column", "text", "place"],
+        Setting(
+            section="source",
+            help="What ids are: a column's values, the text's hash, or the place (file and row).",
+        ),
+    ] = "column"
     text_column: Annotated[
         str, Setting(section="source", help="Column with the document's text."), Field(min_length=1)
     ] = "text"
@@ -59,7 +66,8 @@ class JobSettings(BaseModel):
         tuple[str, ...],
         Setting(
             section="source",
-            help="Metadata column to store beside the chunks, for filters; may be repeated.",
+            help="Metadata column to store beside the chunks ('name' or 'name as other'); may be "
+            "repeated.",
             separator=",",
         ),
         AfterValidator(check.carried_names),
@@ -342,7 +350,7 @@ class JobSettings(BaseModel):
                 f"max_tokens ({self.max_tokens})",
                 fields=["batch_tokens", "max_tokens"],
             )
-        if self.id_column == self.text_column:
+        if self.id_from == "column" and self.id_column == self.text_column:
             raise _conflict(
                 f"id_column and text_column are both {self.id_column!r}",
                 fields=["id_column", "text_column"],

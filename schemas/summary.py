@@ -21,6 +21,8 @@ class RunCounters:
     num_deleted: int = 0
     num_missing: int = 0
     """In the collection, no longer in the corpus, and left where they are."""
+    num_repeated: int = 0
+    """Rows with a text that an earlier row has, where ids are made of texts."""
     num_chunks_embedded: int = 0
     num_chunks_reused: int = 0
     """Of changed documents; their text was the same, so their vectors were kept."""
@@ -75,8 +77,7 @@ class RunSummary(RunCounters):
 
     def _changes(self) -> str:
         names = ["new", "changed", "unchanged", "refreshed", "deleted"]
-        if self.num_missing:
-            names.append("missing")
+        names += [name for name in ("missing", "repeated") if getattr(self, f"num_{name}")]
         return ", ".join(f"{getattr(self, f'num_{name}'):,} {name}" for name in names)
 
     def _dead_letters(self) -> str:

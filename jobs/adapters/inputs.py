@@ -91,6 +91,7 @@ def check_inputs(settings: JobSettings) -> JobInputs:
         id_column=settings.id_column,
         text_column=settings.text_column,
         carry=settings.carry,
+        id_from=settings.id_from,
     )
     return JobInputs(
         settings=settings,

@@ -131,7 +131,10 @@ def open_from_settings(
     from embed_index.pipeline.milvus.retry import OutagePolicy
 
     corpus = CorpusPlace(
-        inputs=settings.input, id_column=settings.id_column, text_column=settings.text_column
+        inputs=settings.input,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        id_from=settings.id_from,
     )
     return Collection(
         collection,

@@ -72,8 +72,10 @@ def _check_corpus(settings: JobSettings) -> HostCheck:
         id_column=settings.id_column,
         text_column=settings.text_column,
         carry=settings.carry,
+        id_from=settings.id_from,
     )
-    columns = ", ".join((settings.id_column, settings.text_column, *settings.carry))
+    own_id = settings.id_column if settings.id_from == "column" else f"ids of {settings.id_from}"
+    columns = ", ".join((own_id, settings.text_column, *settings.carry))
     found = f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}"
     return HostCheck(
         subject="corpus", outcome="ok", found="; ".join((found, *source.take_notices()))

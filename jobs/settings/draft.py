@@ -163,7 +163,8 @@ def _open_question(
         return (
             f"no column tells the documents apart in the first {survey.num_rows_seen:,} rows"
             f"{f' ({seen})' if seen else ''}.\n"
-            "Write the files with an id that stays with its document, and name it as id_column."
+            "Write the files with an id that stays with its document, and name it as id_column; or"
+            ' set id_from = "text", whose ids are the texts\' hashes, or "place", file and row.'
         )
     if identity.column.unfit_as_id:
         return (

@@ -62,7 +62,8 @@ def find_repeating(group: pq.RowGroupMetaData, columns: Collection[str]) -> list
     return [
         chunk.path_in_schema
         for chunk in _chunks(group, columns)
-        if chunk.physical_type == "BYTE_ARRAY"
+        if chunk.path_in_schema in columns
+        and chunk.physical_type == "BYTE_ARRAY"
         and chunk.num_values > 1
         and chunk.has_dictionary_page
         and _data_bytes(chunk) <= _MAX_REFERENCE_BYTES * chunk.num_values
@@ -144,7 +145,12 @@ def _chunks(
     group: pq.RowGroupMetaData, columns: Collection[str]
 ) -> Iterator[pq.ColumnChunkMetaData]:
     chunks = map(group.column, range(group.num_columns))
-    return (chunk for chunk in chunks if chunk.path_in_schema in columns)
+    inside = tuple(f"{column}." for column in columns)
+    return (
+        chunk
+        for chunk in chunks
+        if chunk.path_in_schema in columns or chunk.path_in_schema.startswith(inside)
+    )
 
 
 def _data_bytes(chunk: pq.ColumnChunkMetaData) -> int:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from embed_index.pipeline.corpus.casts import exact_floats, whole_numbers
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES, BadRowError, check_carried
 from embed_index.pipeline.corpus.text_column import TextColumn
@@ -20,6 +21,7 @@ _PER_DAY = {"s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_40
 _FIRST_DAY, _LAST_DAY = -719_161, 2_932_895
 """The years 1 to 9999, a day less on either side, counted from 1970."""
 _TEXT_KIND = 0
+_KINDS = {"integer": "a whole number", "number": "a float of 64 bits"}
 
 
 class CarriedRows:
@@ -30,12 +32,26 @@ class CarriedRows:
     ) -> None:
         """Wrap one array for each column; `num_rows` says how many where there is none."""
         self._columns = columns
-        self._arrays = [_decoded(array) for array in arrays]
         self._num_rows = num_rows
+        self._arrays: list[pa.Array] = []
+        self._inexact: list[tuple[CarriedColumn, NDArray[np.bool_]]] = []
+        for column, array in zip(columns, arrays, strict=True):
+            values = _decoded(array)
+            if column.type == "number" and pa.types.is_integer(values.type):
+                values, is_inexact = exact_floats(values)
+                self._inexact.append((column, is_inexact))
+            elif column.type == "integer" and pa.types.is_floating(values.type):
+                values, is_inexact = whole_numbers(values)
+                self._inexact.append((column, is_inexact))
+            self._arrays.append(values)
 
     def errors(self) -> dict[int, BadRowError]:
         """Return why rows cannot be used, by row: the first error of each."""
         errors: dict[int, BadRowError] = {}
+        for column, is_inexact in self._inexact:
+            for row in np.flatnonzero(is_inexact).tolist():
+                detail = f"The value of {column.name!r} is not exactly {_KINDS[column.type]}."
+                errors.setdefault(row, BadRowError("invalid_carried", detail))
         for column, array in zip(self._columns, self._arrays, strict=True):
             if _is_sound(array):
                 continue
@@ -118,7 +134,9 @@ def _is_sound(array: pa.Array) -> bool:
 def _values(column: CarriedColumn, array: pa.Array) -> list[CarriedValue]:
     if not _is_plain(array.type):
         return [check_carried(column, value) for value in to_python(array)]
-    values: list[CarriedValue] = array.fill_null(EMPTY_VALUES[column.type]).to_pylist()
+    if array.null_count and not column.nullable:
+        array = array.fill_null(EMPTY_VALUES[column.type])
+    values: list[CarriedValue] = array.to_pylist()
     return values
 
 

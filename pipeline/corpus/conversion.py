@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from embed_index.pipeline.corpus.carried import CarriedRows
+from embed_index.pipeline.corpus.casts import whole_numbers
+from embed_index.pipeline.corpus.layout import FIRST_CARRIED, ID, TEXT
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_id, check_text, find_doubtful
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.pipeline.corpus.text_column import TextColumn
@@ -16,28 +18,34 @@ from embed_index.schemas.records import DeadLetter, SourceRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowConversion:
-    """Which columns of a corpus are read, and as what."""
+    """As what the columns of a corpus are read."""
 
-    id_column: str
-    text_column: str
     carried_columns: Sequence[CarriedColumn]
+    ids_are_hashes: bool = False
+    """Whether a document's id is the hash of its text, in the place of what its column holds."""
 
     def convert(self, batch: pa.RecordBatch, places: RowPlaces) -> RowBatch:
-        """Check the rows of a batch, which stand at `places`, and hash the usable texts."""
-        ids = TextColumn(batch.column(self.id_column))
-        texts = TextColumn(batch.column(self.text_column))
+        """Check the rows of a batch, which stand at `places`, and hash the usable texts.
+
+        Args:
+            batch: Ids, texts and carried columns, as `FileColumns.select` gives them.
+            places: Where the rows stand.
+        """
+        texts = TextColumn(batch.column(TEXT))
+        ids, no_ids = self._ids(batch.column(ID), texts)
         carried = CarriedRows(
-            self.carried_columns,
-            [batch.column(column.name) for column in self.carried_columns],
-            num_rows=batch.num_rows,
+            self.carried_columns, batch.columns[FIRST_CARRIED:], num_rows=batch.num_rows
         )
         errors = carried.errors()
         doubtful = find_doubtful(ids, texts)
-        doubtful[list(errors)] = True
+        doubtful[[*errors, *no_ids]] = True
         refused: dict[int, DeadLetter] = {}
         for row in np.flatnonzero(doubtful).tolist():
             letter = _refuse(
-                places.source(row), doc_id=ids[row], text=texts[row], error=errors.get(row)
+                places.source(row),
+                doc_id=no_ids.get(row, ids[row]),
+                text=texts[row],
+                error=errors.get(row),
             )
             if letter is not None:
                 refused[row] = letter
@@ -54,16 +62,35 @@ class RowConversion:
             dead_letters=tuple(refused.values()),
         )
 
+    def _ids(
+        self, column: pa.Array, texts: TextColumn
+    ) -> tuple[TextColumn, dict[int, BadRowError]]:
+        if self.ids_are_hashes:
+            hashes = [row.tobytes().hex() for row in texts.hashes()]
+            return TextColumn(pa.array(hashes, pa.string())), {}
+        return as_ids(column)
+
+
+def as_ids(column: pa.Array) -> tuple[TextColumn, dict[int, BadRowError]]:
+    """Return a column's ids, and why some rows have none, by row."""
+    if not pa.types.is_floating(column.type):
+        return TextColumn(column), {}
+    numbers, is_none = whole_numbers(column)
+    bad = BadRowError("invalid_id", "The document id is a float, and no whole number below 2**53.")
+    return TextColumn(numbers), dict.fromkeys(np.flatnonzero(is_none).tolist(), bad)
+
 
 def _refuse(
     source: SourceRow,
     *,
-    doc_id: str | bytes | None,
+    doc_id: str | bytes | BadRowError | None,
     text: str | bytes | None,
     error: BadRowError | None,
 ) -> DeadLetter | None:
     known_id: str | None = None
     try:
+        if isinstance(doc_id, BadRowError):
+            raise doc_id
         known_id = check_id(doc_id)
         check_text(text)
         if error is not None:

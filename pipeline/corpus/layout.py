@@ -1,16 +1,109 @@
-"""Which columns of a file are read, and whether their types can be used."""
+"""Which columns of a file are read, where they stand, and how their types are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from embed_index.pipeline.corpus.casts import (
+    NOTHING,
+    Reading,
+    read_carried,
+    read_ids,
+    read_texts,
+)
+from embed_index.pipeline.corpus.paths import (
+    AmbiguousColumnError,
+    ColumnPath,
+    field_at,
+    find_path,
+    partition_value,
+)
 from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.names import carried_source
 
-CarriedTypes = tuple[CarriedType | None, ...]
-"""One for each carried column; None where a file has nothing but nulls in it."""
+IdFrom: TypeAlias = Literal["column", "text", "place"]
+"""What a document's id is: a column's value, the hash of its text, or its file and row there."""
+
+ID, TEXT, FIRST_CARRIED = 0, 1, 2
+"""Where a batch has its columns, once they are selected."""
+
+_TYPES = {
+    "id_column": (read_ids, "Document ids must be strings, integers, decimals, UUIDs or bytes."),
+    "text_column": (read_texts, "The text must be a column of strings, or of lists of strings."),
+    "carry": (
+        read_carried,
+        "Carry strings, integers, floats, booleans, dates, timestamps, UUIDs and short decimals.",
+    ),
+}
+_WAYS_WITHOUT_ID = (
+    ' For a corpus without ids set id_from = "text", the text\'s hash, or "place", file and row.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumn:
+    """One column as a file has it."""
+
+    path: ColumnPath | None
+    """None where it does not stand in the file itself."""
+    reading: Reading
+    constant: str | None = None
+    """Of a column that does not stand there: what its folders say, None for null."""
+
+    @property
+    def name(self) -> str:
+        """As Parquet's own schema has it."""
+        return ".".join(self.path or ())
+
+    def of(self, batch: pa.RecordBatch) -> pa.Array:
+        """Return the column's values in a batch, as they are read."""
+        if self.path is None:
+            if self.constant is None:
+                return pa.nulls(batch.num_rows)
+            return pa.repeat(pa.scalar(self.constant, pa.string()), batch.num_rows)
+        column = batch.column(batch.schema.names.index(self.path[0]))
+        if len(self.path) > 1:
+            column = pc.struct_field(column, list(self.path[1:]))
+        return self.reading.cast(column)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileColumns:
+    """The columns of one file that a job reads."""
+
+    id: FileColumn | None
+    """None where ids stand in no column."""
+    text: FileColumn
+    carried: tuple[FileColumn | None, ...]
+    """None where neither the file nor its folders have one."""
+    said: tuple[str, ...]
+    """What is read otherwise than it stands there, for people."""
+
+    def names(self) -> list[str]:
+        """Return what is read of the file, each once."""
+        columns = (self.id, self.text, *self.carried)
+        return list(dict.fromkeys(c.name for c in columns if c is not None and c.path))
+
+    def select(self, batch: pa.RecordBatch, *, made_ids: pa.Array | None = None) -> pa.RecordBatch:
+        """Return the ids, the texts and the carried columns of a batch, in this order.
+
+        Args:
+            batch: Rows of the file.
+            made_ids: Ids that stand in no column; None for nulls.
+        """
+        nulls = pa.nulls(batch.num_rows)
+        ids = nulls if made_ids is None else made_ids
+        arrays = [
+            ids if self.id is None else self.id.of(batch),
+            self.text.of(batch),
+            *(nulls if column is None else column.of(batch) for column in self.carried),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=[str(n) for n in range(len(arrays))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,121 +113,164 @@ class Columns:
     id_column: str
     text_column: str
     carry: tuple[str, ...]
+    """As the setting has them: `lang`, or `created at as created_at`."""
+    id_from: IdFrom = "column"
 
-    def names(self) -> list[str]:
-        """Return each once."""
-        return list(dict.fromkeys((self.id_column, self.text_column, *self.carry)))
-
-    def check_schema(self, file: Path, schema: pa.Schema) -> CarriedTypes:
-        """Return as what a file's carried columns are stored.
+    def of_file(self, file: Path, schema: pa.Schema) -> FileColumns:
+        """Return where a file has the columns, and how they are read.
 
         Raises:
             ConfigurationError: A column is missing, there twice, or of a type that cannot be used.
         """
-        for setting, column in self._settings():
-            num_columns = schema.names.count(column)
-            if num_columns != 1:
-                which = "several columns" if num_columns else "no column"
-                what = f"Set {setting} to one"
-                if setting == "carry":
-                    what = f"Correct the name in carry, or leave {column!r} out of it"
-                raise ConfigurationError(
-                    f"{setting}: {file} has {which} {column!r}",
-                    remedy=f"Its columns are: {', '.join(schema.names)}. {what}.",
-                )
-        # What holds nothing but nulls has no type; its rows become dead letters, one by one.
-        id_type, text_type = (
-            value_type(schema.field(name).type) for name in (self.id_column, self.text_column)
+        found = _Found(file, schema)
+        id_column = None
+        if self.id_from == "column":
+            id_column = found.column("id_column", self.id_column)
+            if id_column is None:
+                raise found.missing("id_column", self.id_column)
+        text = found.column("text_column", self.text_column)
+        if text is None or text.path is None:
+            raise found.missing("text_column", self.text_column)
+        return FileColumns(
+            id=id_column,
+            text=text,
+            carried=tuple(found.column("carry", carried_source(entry)[0]) for entry in self.carry),
+            said=tuple(dict.fromkeys(found.said)),
         )
-        if not (is_text(id_type) or pa.types.is_integer(id_type) or pa.types.is_null(id_type)):
-            raise ConfigurationError(
-                f"id_column: {self.id_column!r} in {file} is {id_type}",
-                remedy="Document ids must be strings or integers.",
-            )
-        if not (is_text(text_type) or pa.types.is_null(text_type)):
-            raise ConfigurationError(
-                f"text_column: {self.text_column!r} in {file} is {text_type}",
-                remedy="The text must be a column of strings.",
-            )
-        return tuple(carried_type(file, schema.field(name)) for name in self.carry)
 
-    def _settings(self) -> Iterator[tuple[str, str]]:
-        yield "id_column", self.id_column
-        yield "text_column", self.text_column
-        for column in self.carry:
-            yield "carry", column
+
+class _Found:
+    """Finds the columns of one file, and keeps what is to be said of them."""
+
+    def __init__(self, file: Path, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        self.said: list[str] = []
+
+    def column(self, setting: str, name: str) -> FileColumn | None:
+        """Return a column that a setting names, None where there is none."""
+        try:
+            path = find_path(self._schema, name)
+        except AmbiguousColumnError:
+            raise self._refusal(setting, name, "several columns") from None
+        if path is None:
+            value = partition_value(self._file, name)
+            if value is None:
+                return None
+            self.said.append(f"{setting}: {name} is what the folders' names ({name}=…) say")
+            return FileColumn(None, Reading(NOTHING.cast, carried="text"), value[0])
+        field = field_at(self._schema, path)
+        read, possible = _TYPES[setting]
+        reading = read(field.type)
+        if reading is None:
+            what = ", which a collection cannot carry" if setting == "carry" else ""
+            raise ConfigurationError(
+                f"{setting}: {name!r} in {self._file} is {field.type}{what}",
+                remedy=f"{possible}{_inner_fields(name, field.type)}",
+            )
+        if path[0] != name and len(path) == 1:
+            self.said.append(f"{setting}: {name} is the column {path[0]}")
+        if reading.said:
+            self.said.append(f"{setting}: {name} holds {reading.said}")
+        return FileColumn(path, reading)
+
+    def missing(self, setting: str, name: str) -> ConfigurationError:
+        """Return the error of a column that is not there."""
+        return self._refusal(setting, name, "no column")
+
+    def _refusal(self, setting: str, name: str, which: str) -> ConfigurationError:
+        what = f"Set {setting} to one."
+        if setting == "carry":
+            what = f"Correct the name in carry, or leave {name!r} out of it."
+        elif setting == "id_column":
+            what += _WAYS_WITHOUT_ID
+        return ConfigurationError(
+            f"{setting}: {self._file} has {which} {name!r}",
+            remedy=f"Its columns are: {', '.join(self._schema.names)}. {what}",
+        )
+
+
+def _inner_fields(name: str, kind: pa.DataType) -> str:
+    if not pa.types.is_struct(kind):
+        return ""
+    fields = (kind.field(place).name for place in range(kind.num_fields))
+    return f" Its fields are called {', '.join(f'{name}.{field}' for field in fields)}."
 
 
 class CarriedLayout:
     """The carried columns of a corpus, which have one type in all of its files."""
 
-    def __init__(self, carry: Sequence[str]) -> None:
-        self._carry = carry
-        self._types: list[CarriedType | None] = [None] * len(carry)
-        self._first: list[str | None] = [None] * len(carry)
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._names = [carried_source(entry)[1] for entry in columns.carry]
+        self._types: list[CarriedType | None] = [None] * len(self._names)
+        self._first: list[Path | None] = [None] * len(self._names)
+        self._is_mixed = [False] * len(self._names)
+        self._lacking: list[list[Path]] = [[] for _ in self._names]
+        self._is_settled = False
 
-    def add(self, file: Path, types: CarriedTypes) -> None:
+    def add(self, file: Path, columns: FileColumns) -> None:
         """Take in what one file has.
 
         Raises:
             ConfigurationError: Another file has another type.
         """
-        for place, (here, there) in enumerate(zip(types, self._types, strict=True)):
-            if here is None or here == there:
-                continue
-            if there is not None:
-                raise ConfigurationError(
-                    f"carry: {self._carry[place]!r} is {here} in {file}"
-                    f" but {there} in {self._first[place] or 'the collection'}",
-                    remedy="Write the files with one type for the column, or do not carry it.",
+        for place, column in enumerate(columns.carried):
+            if column is None:
+                self._lacking[place].append(file)
+            elif column.reading.carried is not None:
+                self._add(place, file, column.reading.carried)
+
+    def _add(self, place: int, file: Path, here: CarriedType) -> None:
+        there = self._types[place]
+        if {here, there} == {"integer", "number"}:
+            # Rows whose numbers are not exactly the same in both are refused, one by one.
+            self._is_mixed[place] = True
+            here = there if self._is_settled and there is not None else "number"
+        elif there is not None and here != there:
+            raise ConfigurationError(
+                f"carry: {self._names[place]!r} is {here} in {file}"
+                f" but {there} in {self._first[place] or 'the collection'}",
+                remedy="Write the files with one type for the column, or do not carry it.",
+            )
+        self._types[place] = here
+        self._first[place] = self._first[place] or file
+
+    def check(self, schema: pa.Schema, *, num_files: int) -> list[str]:
+        """Return which columns some files lack, for people.
+
+        Args:
+            schema: Of the first file.
+            num_files: So many were taken in.
+
+        Raises:
+            ConfigurationError: A column is in no file.
+        """
+        notices = []
+        for place, lacking in enumerate(self._lacking):
+            name, _ = carried_source(self._columns.carry[place])
+            if len(lacking) == num_files:
+                raise _Found(lacking[0], schema).missing("carry", name)
+            if lacking:
+                notices.append(
+                    f"carry: {name} is in no column of {len(lacking):,} of {num_files:,} files,"
+                    f" such as {lacking[0]}; it is null in their rows"
                 )
-            self._types[place], self._first[place] = here, str(file)
+        return notices
 
     def settle(self, known: Sequence[CarriedColumn] = ()) -> tuple[CarriedColumn, ...]:
-        """Return the columns; those that are null in every row are as known, or else text."""
-        stored = {column.name: column.type for column in known}
-        kinds: list[CarriedType] = [
-            kind if kind is not None and first is not None else stored.get(name, "text")
-            for name, kind, first in zip(self._carry, self._types, self._first, strict=True)
-        ]
-        self._types = [*kinds]
-        return tuple(map(_column, self._carry, kinds))
+        """Return the columns, of the types that the collection has where files leave it open.
 
-
-def _column(name: str, kind: CarriedType) -> CarriedColumn:
-    return CarriedColumn(name=name, type=kind)
-
-
-def value_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values, which a dictionary may hold."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Tell whether values are strings, in whatever layout."""
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def carried_type(file: Path, field: pa.Field) -> CarriedType | None:
-    """Return as what a column is stored; None where it holds nothing but nulls.
-
-    Raises:
-        ConfigurationError: A collection cannot carry the type.
-    """
-    kind = value_type(field.type)
-    if pa.types.is_null(kind):
-        return None
-    if is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "text"
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_integer(kind) and kind != pa.uint64():
-        return "integer"
-    if pa.types.is_floating(kind):
-        return "number"
-    raise ConfigurationError(
-        f"carry: {field.name!r} in {file} is {field.type}, which a collection cannot carry",
-        remedy="Carry strings, integers, floats, booleans, dates and timestamps.",
-    )
+        They leave it open where all is null, and where integers and floats meet.
+        """
+        stored = {column.name: column for column in known}
+        columns = []
+        for place, (name, here) in enumerate(zip(self._names, self._types, strict=True)):
+            there = stored[name].type if name in stored else None
+            kind = here
+            if self._first[place] is None or (self._is_mixed[place] and there == "integer"):
+                kind = there
+            columns.append(CarriedColumn(name=name, type=kind or "text"))
+        self._types = [column.type for column in columns]
+        self._is_settled = True
+        return tuple(columns)

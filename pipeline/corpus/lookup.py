@@ -1,5 +1,6 @@
 """One document of a corpus, found again by its id."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,12 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.corpus.layout import Columns
+from embed_index.pipeline.corpus.conversion import as_ids
+from embed_index.pipeline.corpus.layout import Columns, FileColumn, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.parquet import open_parquet
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.ids import text_hash
 
-_ROWS_PER_BATCH = 65_536
+_IDS_PER_BATCH = 65_536
+_TEXTS_PER_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,7 @@ class CorpusPlace:
     inputs: tuple[str, ...]
     id_column: str
     text_column: str
+    id_from: IdFrom = "column"
 
 
 def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) -> str | None:
@@ -39,7 +44,9 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
         ConfigurationError: The corpus is not there, or lacks a column.
     """
     listing = list_corpus(place.inputs)
-    columns = Columns(id_column=place.id_column, text_column=place.text_column, carry=())
+    columns = Columns(
+        id_column=place.id_column, text_column=place.text_column, carry=(), id_from=place.id_from
+    )
     name, _, position = stood_at.rpartition("#")
     row_group, _, _ = position.partition(":")
     likely = [
@@ -47,39 +54,58 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
     ]
     for file in (*likely, *(file for file in listing.files if file not in likely)):
         with open_parquet(file) as parquet:
-            columns.check_schema(file, parquet.schema_arrow)
+            here = columns.of_file(file, parquet.schema_arrow)
             groups = list(range(parquet.num_row_groups))
             if file in likely and row_group.isdecimal() and int(row_group) in groups:
                 groups.remove(int(row_group))
                 groups.insert(0, int(row_group))
-            for text in _texts(parquet, groups, columns=columns, doc_id=doc_id):
+            for text in _texts(parquet, groups, columns=here, doc_id=doc_id):
                 if text_hash(text) == doc_hash:
                     return text
     return None
 
 
 def _texts(
-    parquet: pq.ParquetFile, groups: Sequence[int], *, columns: Columns, doc_id: str
+    parquet: pq.ParquetFile, groups: Sequence[int], *, columns: FileColumns, doc_id: str
 ) -> Iterator[str]:
-    """Yield the texts of the rows that bear an id."""
+    """Yield the texts of the rows that bear an id; of all rows where ids stand in no column."""
     for group in groups:
+        places: Sequence[int] = range(parquet.metadata.row_group(group).num_rows)
+        if columns.id is not None:
+            places = _places_of(parquet, group, column=columns.id, doc_id=doc_id)
         first = 0
-        batches = parquet.iter_batches(
-            batch_size=_ROWS_PER_BATCH, row_groups=[group], columns=[columns.id_column]
-        )
-        places: list[int] = []
-        for batch in batches:
-            places += (first + place for place in _places_of(batch.column(0), doc_id))
-            first += batch.num_rows
-        if places:
-            texts = parquet.read_row_group(group, columns=[columns.text_column]).column(0)
-            for place in places:
-                value = texts[place].as_py()
+        for batch in (
+            _batches(parquet, group, columns.text, rows=_TEXTS_PER_BATCH) if places else ()
+        ):
+            texts = TextColumn(columns.text.of(batch))
+            end = first + batch.num_rows
+            for place in places[bisect_left(places, first) : bisect_left(places, end)]:
+                value = texts[place - first]
                 if isinstance(value, str):
                     yield value
+            first = end
 
 
-def _places_of(ids: pa.Array, doc_id: str) -> list[int]:
-    same = pc.equal(ids.cast(pa.large_string()), pa.scalar(doc_id, pa.large_string()))
-    places: list[int] = pc.indices_nonzero(pc.fill_null(same, fill_value=False)).to_pylist()
+def _places_of(
+    parquet: pq.ParquetFile, group: int, *, column: FileColumn, doc_id: str
+) -> Sequence[int]:
+    places: list[int] = []
+    first = 0
+    for batch in _batches(parquet, group, column, rows=_IDS_PER_BATCH):
+        ids = as_ids(column.of(batch))[0].array.cast(pa.large_string())
+        same = pc.equal(ids, pa.scalar(doc_id, pa.large_string()))
+        found = pc.indices_nonzero(pc.fill_null(same, fill_value=False)).to_pylist()
+        places += (first + place for place in found)
+        first += batch.num_rows
     return places
+
+
+def _batches(
+    parquet: pq.ParquetFile, group: int, column: FileColumn, *, rows: int
+) -> Iterator[pa.RecordBatch]:
+    # A column that only a folder's name holds is as long as any other.
+    names = [column.name] if column.path else None
+    batches: Iterator[pa.RecordBatch] = parquet.iter_batches(
+        batch_size=rows, row_groups=[group], columns=names
+    )
+    return batches

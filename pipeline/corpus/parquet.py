@@ -1,8 +1,9 @@
 """Stream documents from Parquet: row group by row group, only the columns that are needed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,13 @@ from embed_index.pipeline.corpus.batching import (
     rows_per_batch,
 )
 from embed_index.pipeline.corpus.conversion import RowConversion
-from embed_index.pipeline.corpus.layout import CarriedLayout, Columns
+from embed_index.pipeline.corpus.layout import (
+    FIRST_CARRIED,
+    CarriedLayout,
+    Columns,
+    FileColumns,
+    IdFrom,
+)
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
@@ -38,33 +45,47 @@ class ParquetSource:
     """The documents of one or more Parquet files."""
 
     def __init__(
-        self, inputs: Sequence[str], *, id_column: str, text_column: str, carry: Sequence[str] = ()
+        self,
+        inputs: Sequence[str],
+        *,
+        id_column: str,
+        text_column: str,
+        carry: Sequence[str] = (),
+        id_from: IdFrom = "column",
     ) -> None:
         """Open every file's footer and check its columns, so that a bad corpus fails at once.
 
         Args:
             inputs: Files, folders (searched for `*.parquet` below them) and glob patterns.
-            id_column: A column of strings or integers.
-            text_column: A column of strings.
-            carry: Metadata columns to store beside each chunk.
+            id_column: A column of strings, integers, or what is as unambiguous.
+            text_column: A column of strings, or of lists of strings.
+            carry: Metadata columns to store beside each chunk, such as `lang` or
+                `created at as created_at`.
+            id_from: Whether ids stand in the column, or are made.
 
         Raises:
             ConfigurationError: No such file, not Parquet, or a column is missing or of a type
                 that cannot be used.
         """
-        self._columns = Columns(id_column=id_column, text_column=text_column, carry=tuple(carry))
+        self._columns = Columns(
+            id_column=id_column, text_column=text_column, carry=tuple(carry), id_from=id_from
+        )
         listing = list_corpus(inputs)
         self.files = listing.files
         self._names = listing.names
         self.num_rows = 0
-        self._layout = CarriedLayout(self._columns.carry)
+        self._layout = CarriedLayout(self._columns)
+        said: dict[str, None] = {}
         for file in self.files:
             with open_parquet(file) as parquet:
                 self.num_rows += parquet.metadata.num_rows
-                self._check(file, parquet)
+                schema = parquet.schema_arrow
+                said |= dict.fromkeys(self._columns_of(file, parquet).said)
+        lacking = self._layout.check(schema, num_files=len(self.files))
         self.carried_columns = self._layout.settle()
-        self._num_nulls: Counter[str] = Counter()
+        self._num_nulls: Counter[int] = Counter()
         self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
+        self._notices += (*said, *lacking)
 
     def read(self) -> Iterator[RowBatch]:
         """Yield the rows of all files in order.
@@ -75,9 +96,7 @@ class ParquetSource:
         """
         self._num_nulls.clear()
         conversion = RowConversion(
-            id_column=self._columns.id_column,
-            text_column=self._columns.text_column,
-            carried_columns=self.carried_columns,
+            carried_columns=self.carried_columns, ids_are_hashes=self._columns.id_from == "text"
         )
         for parts in join_small(self._parts()):
             first = parts[0].first_row
@@ -93,13 +112,21 @@ class ParquetSource:
         for file, name in zip(self.files, self._names, strict=True):
             before = _state(file)
             with open_parquet(file) as parquet:
-                self._check(file, parquet)
+                columns = self._columns_of(file, parquet)
                 by_column = not _is_signed(file, parquet)
+                num_before = 0
                 try:
                     for row_group in range(parquet.num_row_groups):
-                        yield from self._read_row_group(
-                            parquet, file, name, row_group, by_column=by_column
+                        group = _RowGroup(
+                            file=file,
+                            name=name,
+                            number=row_group,
+                            num_before=num_before,
+                            metadata=parquet.metadata.row_group(row_group),
+                            columns=columns,
                         )
+                        yield from self._read(group, parquet, by_column=by_column)
+                        num_before += group.metadata.num_rows
                 except ConfigurationError:
                     # Half of one file and half of another look like damage.
                     _check_unchanged(file, before)
@@ -110,58 +137,50 @@ class ParquetSource:
         """Give columns that are null in every row the types that a collection has for them."""
         self.carried_columns = self._layout.settle(known)
 
+    def store_as(self, columns: Sequence[CarriedColumn]) -> None:
+        """Read nulls as a collection takes them whose columns, of the same types, are given."""
+        self.carried_columns = tuple(columns)
+
     def take_notices(self) -> list[str]:
         """Return what should be said of the corpus and was not yet."""
         notices, self._notices = self._notices, []
         return notices
 
-    def _check(self, file: Path, parquet: pq.ParquetFile) -> None:
-        self._layout.add(file, self._columns.check_schema(file, parquet.schema_arrow))
+    def _columns_of(self, file: Path, parquet: pq.ParquetFile) -> FileColumns:
+        columns = self._columns.of_file(file, parquet.schema_arrow)
+        self._layout.add(file, columns)
+        return columns
 
-    def _read_row_group(
-        self, parquet: pq.ParquetFile, file: Path, name: str, row_group: int, *, by_column: bool
+    def _read(
+        self, group: "_RowGroup", parquet: pq.ParquetFile, *, by_column: bool
     ) -> Iterator[Part]:
-        columns = self._columns
-        group = parquet.metadata.row_group(row_group)
-        repeating = (
-            find_repeating(group, (columns.text_column, *columns.carry)) if by_column else []
-        )
-        batch_size = rows_per_batch(group, columns.names(), by_column=by_column)
+        repeating = group.repeating() if by_column else []
+        batch_size = rows_per_batch(group.metadata, group.columns.names(), by_column=by_column)
         if repeating:
-            with open_parquet(file, read_dictionary=repeating) as again:
-                yield from self._read_batches(
-                    again, file, name, row_group, batch_size, group.num_rows
-                )
+            with open_parquet(group.file, read_dictionary=repeating) as again:
+                yield from self._read_batches(group, again, batch_size)
         else:
-            yield from self._read_batches(
-                parquet, file, name, row_group, batch_size, group.num_rows
-            )
+            yield from self._read_batches(group, parquet, batch_size)
 
     def _read_batches(
-        self,
-        parquet: pq.ParquetFile,
-        file: Path,
-        name: str,
-        row_group: int,
-        batch_size: int,
-        num_rows: int,
+        self, group: "_RowGroup", parquet: pq.ParquetFile, batch_size: int
     ) -> Iterator[Part]:
         batches = parquet.iter_batches(
             batch_size=batch_size,
-            row_groups=[row_group],
-            columns=self._columns.names(),
+            row_groups=[group.number],
+            columns=group.columns.names(),
             use_threads=False,
         )
-        row = 0
-        parts = (part for batch in batches for part in cut_by_bytes(batch))
+        row, num_rows = 0, group.metadata.num_rows
+        parts = (part for batch in self._selected(group, batches) for part in cut_by_bytes(batch))
         while row < num_rows:
-            with _readable_errors(file, row_group, row):
+            with _readable_errors(group.file, group.number, row):
                 part = next(parts, None)
             if part is None:
                 break
-            for column in self._columns.carry:
-                self._num_nulls[column] += part.column(column).null_count
-            given = [Part(part, SourceRow(path=name, row_group=row_group, row=row))]
+            for place in range(len(self._columns.carry)):
+                self._num_nulls[place] += part.column(FIRST_CARRIED + place).null_count
+            given = [Part(part, SourceRow(path=group.name, row_group=group.number, row=row))]
             row += part.num_rows
             del part
             if row == num_rows:
@@ -172,19 +191,51 @@ class ParquetSource:
         if row != num_rows:
             # Some damage ends a column early without an error; its documents are not gone.
             raise ConfigurationError(
-                f"input: {file} gives {row:,} rows of row group {row_group}, which should have"
-                f" {num_rows:,}",
+                f"input: {group.file} gives {row:,} rows of row group {group.number}, which should"
+                f" have {num_rows:,}",
                 remedy=_MEND_FILE,
             )
 
+    def _selected(
+        self, group: "_RowGroup", batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        row = group.num_before
+        for batch in batches:
+            ids = None
+            if self._columns.id_from == "place":
+                numbers = range(row, row + batch.num_rows)
+                ids = pa.array([f"{group.name}#{number}" for number in numbers], pa.string())
+            row += batch.num_rows
+            yield group.columns.select(batch, made_ids=ids)
+
     def _tell_nulls(self) -> Iterator[str]:
-        for column in self.carried_columns:
-            num_nulls = self._num_nulls[column.name]
-            if num_nulls:
+        for place, column in enumerate(self.carried_columns):
+            num_nulls = self._num_nulls[place]
+            if num_nulls and not column.nullable:
                 yield (
                     f"carry: {column.name} is null in {num_nulls:,} rows, where the collection"
                     f" holds {EMPTY_VALUES[column.type]!r}"
                 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RowGroup:
+    """One row group of a file, and how it is read."""
+
+    file: Path
+    name: str
+    """How sources call the file."""
+    number: int
+    num_before: int
+    """Rows that stand before it in the file."""
+    metadata: pq.RowGroupMetaData
+    columns: FileColumns
+
+    def repeating(self) -> list[str]:
+        """Return the columns that should be read as references to few values."""
+        id_column = self.columns.id
+        names = [x for x in self.columns.names() if id_column is None or x != id_column.name]
+        return find_repeating(self.metadata, names)
 
 
 def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
@@ -202,6 +253,8 @@ def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.Parqu
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,
             read_dictionary=list(read_dictionary),
+            # UUIDs are told from other bytes.
+            arrow_extensions_enabled=True,
         )
     except FileNotFoundError as error:
         raise _changed(file) from error

@@ -28,7 +28,7 @@ EMPTY_VALUES: dict[CarriedType, CarriedValue] = {
     "number": 0.0,
     "boolean": False,
 }
-"""What a collection holds where the corpus has null."""
+"""What a collection holds where the corpus has null and the column is not nullable."""
 
 
 class BadRowError(Exception):
@@ -108,7 +108,7 @@ def check_carried(column: CarriedColumn, value: object) -> CarriedValue:
         BadRowError: The collection cannot hold it.
     """
     if value is None:
-        return EMPTY_VALUES[column.type]
+        return None if column.nullable else EMPTY_VALUES[column.type]
     if isinstance(value, bytes):
         raise BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
     if value is OUT_OF_RANGE:

@@ -8,7 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from embed_index.pipeline.corpus.batching import is_signed, rows_per_batch
-from embed_index.pipeline.corpus.layout import carried_type, is_text, value_type
+from embed_index.pipeline.corpus.casts import (
+    Reading,
+    read_carried,
+    read_ids,
+    read_texts,
+    value_type,
+)
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.parquet import open_parquet
 from embed_index.pipeline.corpus.python_values import to_python
@@ -79,7 +85,8 @@ def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
             schemas.append(parquet.schema_arrow)
     named = [field for field in schemas[0] if field.name]
     shared = [field for field in named if all(_has(schema, field) for schema in schemas)]
-    values: dict[str, list[object]] = {f.name: [] for f in shared if _is_scalar(f.type)}
+    readings = {f.name: _reading(f.type) for f in shared}
+    values: dict[str, list[object]] = {name: [] for name, x in readings.items() if x is not None}
     # Files of one corpus may count their rows from 0 each; only several of them show it.
     chosen = dict.fromkeys(files[n * len(files) // _MAX_FILES] for n in range(_MAX_FILES))
     num_rows_seen = 0
@@ -87,12 +94,14 @@ def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
         for batch in _first_rows(file, list(values), num_files=len(chosen)):
             num_rows_seen += batch.num_rows
             for name, seen in values.items():
-                seen.extend(to_python(batch.column(name)))
+                reading = readings[name]
+                assert reading is not None
+                seen.extend(to_python(reading.cast(batch.column(name))))
     return CorpusSurvey(
         num_files=len(files),
         num_rows=num_rows,
         num_rows_seen=num_rows_seen,
-        columns=tuple(_looked_at(files[0], field, values.get(field.name, [])) for field in shared),
+        columns=tuple(_looked_at(field, values.get(field.name, [])) for field in shared),
     )
 
 
@@ -100,18 +109,14 @@ def _has(schema: pa.Schema, field: pa.Field) -> bool:
     if schema.names.count(field.name) != 1:
         return False
     here, there = value_type(schema.field(field.name).type), value_type(field.type)
-    return bool(here == there or (is_text(here) and is_text(there)))
+    are_texts = read_texts(here) is not None and read_texts(there) is not None
+    return bool(here == there or are_texts)
 
 
-def _is_scalar(kind: pa.DataType) -> bool:
-    kind = value_type(kind)
-    return bool(
-        is_text(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_timestamp(kind)
-        or pa.types.is_date(kind)
+def _reading(kind: pa.DataType) -> Reading | None:
+    """Return how values of a type are looked at, None where nothing can be made of them."""
+    return (
+        None if pa.types.is_null(kind) else read_texts(kind) or read_ids(kind) or read_carried(kind)
     )
 
 
@@ -138,7 +143,7 @@ def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator
             ) from error
 
 
-def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> SurveyedColumn:
+def _looked_at(field: pa.Field, values: Sequence[object]) -> SurveyedColumn:
     kind = value_type(field.type)
     present = [value for value in values if not _is_empty(value)]
     texts = [value for value in present if isinstance(value, str)]
@@ -147,7 +152,7 @@ def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> Surveye
     return SurveyedColumn(
         name=field.name,
         type=str(kind),
-        is_text=is_text(kind),
+        is_text=read_texts(kind) is not None and not pa.types.is_null(kind),
         is_integer=bool(pa.types.is_integer(kind)),
         num_rows=len(values),
         num_empty=len(values) - len(present),
@@ -157,7 +162,7 @@ def _looked_at(file: Path, field: pa.Field, values: Sequence[object]) -> Surveye
         has_spaces=any(len(text.split(maxsplit=1)) > 1 for text in texts),
         has_other_scripts=not all(text.isascii() for text in texts),
         unfit_as_id=_flaw_as_id(kind, values, num_distinct=num_distinct),
-        not_carried=_flaw_as_carried(file, field, values),
+        not_carried=_flaw_as_carried(field, values),
     )
 
 
@@ -166,7 +171,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: int) -> str:
-    if not (is_text(kind) or pa.types.is_integer(kind)):
+    if read_ids(kind) is None or pa.types.is_floating(kind) or pa.types.is_null(kind):
         return f"is {kind}"
     if not values:
         return "has no rows"
@@ -184,16 +189,15 @@ def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: in
     return ""
 
 
-def _flaw_as_carried(file: Path, field: pa.Field, values: Sequence[object]) -> str:
+def _flaw_as_carried(field: pa.Field, values: Sequence[object]) -> str:
     try:
         check_carried_names([field.name])
     except ValueError as error:
         return f"{str(error).removeprefix('must not name ')}."
-    try:
-        kind = carried_type(file, field)
-    except ConfigurationError:
+    reading = read_carried(field.type)
+    if reading is None:
         return "A collection cannot carry this type."
-    column = CarriedColumn(name=field.name, type=kind or "text")
+    column = CarriedColumn(name=field.name, type=reading.carried or "text")
     try:
         for value in values:
             check_carried(column, value)

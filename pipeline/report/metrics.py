@@ -91,7 +91,7 @@ def _metrics(metrics: RunMetrics) -> Sequence[_Metric]:
     success = metrics.last_success_at
     documents = {
         name: getattr(counters, f"num_{name}")
-        for name in ("new", "changed", "unchanged", "refreshed", "deleted", "missing")
+        for name in ("new", "changed", "unchanged", "refreshed", "deleted", "missing", "repeated")
     }
     return (
         _single(

@@ -24,6 +24,7 @@ class RunTally:
         self.num_refreshed = 0
         self.num_deleted = 0
         self.num_missing = 0
+        self.num_repeated = 0
         self.num_chunks_embedded = 0
         self.num_chunks_reused = 0
         self.num_tokens = 0

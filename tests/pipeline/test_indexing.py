@@ -46,7 +46,7 @@ def rows(numbers: range, *, times: int = 1) -> RowBatch:
     ]
     columns = {"id": [f"d{n}" for n in numbers], "text": texts}
     schema = pa.schema({"id": pa.string(), "text": pa.string()})
-    conversion = RowConversion(id_column="id", text_column="text", carried_columns=())
+    conversion = RowConversion(carried_columns=())
     first = SourceRow(path="a.parquet", row_group=0, row=0)
     return conversion.convert(
         pa.RecordBatch.from_pydict(columns, schema), RowPlaces.of_spans([(first, len(numbers))])

@@ -59,7 +59,9 @@ def test_a_draft_says_what_it_took_and_why() -> None:
     assert 'id_column = "id"  # by its name, unique and nowhere null in the first 9 rows' in (
         done.stdout
     )
-    assert "#   source (string): 'source', a field that every collection has.\n" in done.stdout
+    assert "#   source (string): 'source', a field that every collection has; carry it" in (
+        done.stdout
+    )
 
 
 @pytest.mark.parametrize("output", ["nightly.toml", "jobs/a.toml"])

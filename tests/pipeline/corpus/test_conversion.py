@@ -18,7 +18,7 @@ from embed_index.schemas.ids import text_hash
 from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
 
 CARRIED = (CarriedColumn(name="note", type="text"), CarriedColumn(name="score", type="number"))
-CONVERSION = RowConversion(id_column="id", text_column="text", carried_columns=CARRIED)
+CONVERSION = RowConversion(carried_columns=CARRIED)
 FIRST_ROW = 7
 
 SPACES = [chr(point) for point in range(sys.maxunicode + 1) if chr(point).isspace()]

@@ -160,7 +160,7 @@ def test_a_carried_value_that_milvus_refuses_is_a_dead_letter(
         ({"text": ["t"]}, (), "no column 'id'"),
         ({"id": ["a"]}, (), "no column 'text'"),
         ({"id": ["a"], "text": ["t"]}, ("lang",), "no column 'lang'"),
-        ({"id": [1.5], "text": ["t"]}, (), "id_column: 'id' .* is double"),
+        ({"id": [True], "text": ["t"]}, (), "id_column: 'id' .* is bool"),
         ({"id": ["a"], "text": [7]}, (), "text_column: 'text' .* is int64"),
         ({"id": ["a"], "text": ["t"], "tags": [["x"]]}, ("tags",), "cannot carry"),
     ],

@@ -147,11 +147,13 @@ def test_columns_that_cannot_be_carried_are_left_with_the_reason(tmp_path: Path)
 
     assert [column.name for column in carried] == ["product", "at", "two_words"]
     assert {guess.column.name: guess.reason for guess in left} == {
-        "source": "'source', a field that every collection has.",
+        "source": "'source', a field that every collection has; carry it under another name:"
+        " 'source as other_name'.",
         "score": "The column 'score' is NaN or infinite.",
         "tags": "A collection cannot carry this type.",
         "empty": "It is empty.",
-        "two words": "'two words'; Milvus takes letters, digits, underscores.",
+        "two words": "'two words'; Milvus takes letters, digits, underscores; carry it under"
+        " another name: 'two words as two_words'.",
         "long": "Its texts are long for a filter (598 bytes on average, 95% within 600).",
     }
 

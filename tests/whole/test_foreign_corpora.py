@@ -1,0 +1,83 @@
+"""Corpora as other programs leave them, from Parquet to a collection and back."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from job_fixtures import JobFolder
+
+from embed_index.jobs.collections.opening import open_collection
+from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.schemas.ids import text_hash
+
+
+def write(job: JobFolder, file: str, columns: Mapping[str, Any]) -> None:
+    path = job.folder / "corpus" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(dict(columns)), path)
+
+
+def stored(job: JobFolder) -> dict[str, StoredChunk]:
+    with job.open_store() as store:
+        rows = store.reader.iter_chunks(f"{job.collection}_v1", with_text=True)
+        return {row.doc_id: row for row in rows}
+
+
+def test_what_spark_and_duckdb_leave_is_indexed_as_it_reads(lite_job: JobFolder) -> None:
+    job, uuid = lite_job, UUID(int=7)
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([uuid.bytes], pa.binary(16)))
+    body = pa.array([{"text": b"Pumps."}], pa.struct({"text": pa.binary()}))
+    write(job, "lang=de/part-0.parquet", {"ID": ids, "doc": body, "made at": [3]})
+    write(job, "lang=en/part-0.parquet", {"ID": ["b"], "doc": [{"text": "Printers."}]})
+    flags = ("--text-column", "doc.text", "--carry", "lang,made at as made_at")
+
+    said = job.run(*flags).stderr
+    again = job.run(*flags)
+
+    rows = stored(job)
+    assert {doc_id: row.text for doc_id, row in rows.items()} == {
+        str(uuid): "Pumps.",
+        "b": "Printers.",
+    }
+    assert rows[str(uuid)].carried == {"lang": "de", "made_at": 3}
+    assert rows["b"].carried["lang"] == "en"
+    for notice in ("id is the column ID", "id holds UUIDs, as text", "as UTF-8", "lang=…"):
+        assert notice in said
+    assert "2 unchanged" in again.stdout
+
+
+def test_a_corpus_without_ids_has_its_repeated_texts_counted(lite_job: JobFolder) -> None:
+    job = lite_job
+    write(job, "a.parquet", {"text": ["Pumps.", "Printers.", "Pumps."], "n": [1, 2, 3]})
+    flags = ("--id-from", "text", "--carry", "n", "--max-dead-letters", "0")
+
+    first = job.run(*flags)
+    job.run(*flags)
+
+    assert "2 new, 0 changed, 0 unchanged, 0 refreshed, 0 deleted, 1 repeated" in first.stdout
+    last = job.history()[0]
+    assert (last["num_unchanged"], last["num_repeated"], last["num_dead_letters"]) == (2, 1, 0)
+    rows = stored(job)
+    assert {row.text: row.carried["n"] for row in rows.values()} == {"Pumps.": 1, "Printers.": 2}
+    assert set(rows) == {text_hash("Pumps."), text_hash("Printers.")}
+    job.on_collection(
+        "verify", "--input", str(job.folder / "corpus"), "--model", str(job.model), *flags[:4],
+        "--max-tokens", "64", "--dimension", "64",
+    )  # fmt: skip
+
+
+def test_a_long_text_is_found_again_by_a_made_id(lite_job: JobFolder) -> None:
+    job = lite_job
+    long = "pumps and printers " * 5000
+    write(job, "a.parquet", {"text": ["Short.", long]})
+    job.run("--id-from", "place", "--max-tokens", "32768", "--model", str(job.model))
+
+    toml = job.folder / "job.toml"
+    toml.write_text('[source]\ninput = "corpus"\nid_from = "place"\n')
+    with open_collection(job.collection, milvus_uri=job.uri, job=toml) as collection:
+        document = collection.document("a.parquet#1")
+
+    assert document is not None
+    assert document.text == long
