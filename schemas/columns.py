@@ -1,5 +1,6 @@
 """Metadata columns that a collection carries beside the chunks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -36,3 +37,8 @@ class CarriedColumn:
     """Dates and times are carried as ISO 8601 text in UTC, which sorts as time does."""
     nullable: bool = False
     """Whether the collection holds null; where not, the type's empty value stands for it."""
+
+
+def are_stored_as(columns: Sequence[CarriedColumn], stored: Sequence[CarriedColumn]) -> bool:
+    """Tell whether a collection's columns take those of a corpus, be it without their nulls."""
+    return [(x.name, x.type) for x in columns] == [(x.name, x.type) for x in stored]

@@ -52,7 +52,7 @@ def carried_hashes(rows: Sequence[tuple[CarriedValue, ...]]) -> list[str]:
 def _encode_column(values: Sequence[CarriedValue]) -> list[bytes]:
     kinds = set(map(type, values))
     # Values repeat; but equal ones of two types, and 0.0 and -0.0, are not the same.
-    if len(kinds) > 1 or float in kinds:
+    if len(kinds - {type(None)}) > 1 or float in kinds:
         return [_encode_carried(value) for value in values]
     encoded = {value: _encode_carried(value) for value in set(values)}
     return [encoded[value] for value in values]

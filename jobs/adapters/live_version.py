@@ -1,5 +1,7 @@
 """The version that work on an existing collection is about: the one that searches see."""
 
+from collections.abc import Collection
+
 from embed_index.jobs.adapters.inputs import JobInputs
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.versions import no_such_collection
@@ -27,20 +29,28 @@ def settled_target(inputs: JobInputs, *, store: MilvusStore) -> TargetVersion:
         ConfigurationError: There is no such collection.
         ContractError: It was made another way than this job would make it.
     """
+    store.versions.load(live_version(store, inputs.settings.collection))
+    return target_of(inputs, store=store, rebuild=False)
+
+
+def target_of(
+    inputs: JobInputs, *, store: MilvusStore, rebuild: bool, once_live: Collection[str] = ()
+) -> TargetVersion:
+    """Choose what a job works on, as `choose_target` does, and read the corpus as that takes it.
+
+    Where the corpus leaves open of what type a carried column is, it is of the collection's.
+    """
     collection = inputs.settings.collection
-    store.versions.load(live_version(store, collection))
-    adopt_types(inputs, store=store)
-    return choose_target(
+    live = store.versions.live(collection)
+    if live is not None:
+        inputs.source.adopt_types(store.versions.carried(live))
+    target = choose_target(
         store.versions,
         collection,
         wanted=inputs.contract(),
         carried=inputs.source.carried_columns,
-        rebuild=False,
+        rebuild=rebuild,
+        once_live=once_live,
     )
-
-
-def adopt_types(inputs: JobInputs, *, store: MilvusStore) -> None:
-    """Let carried columns in which tonight's corpus has no value be of the collection's types."""
-    live = store.versions.live(inputs.settings.collection)
-    if live is not None:
-        inputs.source.adopt_types(store.versions.carried(live))
+    inputs.source.store_as(target.carried)
+    return target

@@ -7,7 +7,7 @@ from functools import partial
 
 from embed_index.jobs.adapters.inputs import check_inputs
 from embed_index.jobs.adapters.ledgers import locked_collection
-from embed_index.jobs.adapters.live_version import adopt_types
+from embed_index.jobs.adapters.live_version import target_of
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
 from embed_index.jobs.cli.failures import exit_code
@@ -20,7 +20,6 @@ from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.lettered_documents import begin_again
 from embed_index.pipeline.stages.reuse import find_vectors
-from embed_index.pipeline.versions.target import choose_target
 from embed_index.schemas.errors import DeadLetterLimitError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunSummary
@@ -42,14 +41,8 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         with run.under_way():
             inputs = check_inputs(settings)
             store = stack.enter_context(open_job_store(settings))
-            adopt_types(inputs, store=store)
-            target = choose_target(
-                store.versions,
-                settings.collection,
-                wanted=inputs.contract(),
-                carried=inputs.source.carried_columns,
-                rebuild=settings.rebuild,
-                once_live=ledger.once_live(),
+            target = target_of(
+                inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             _bring_in_step(job, run=run, reporter=reporter)

@@ -32,10 +32,15 @@ class _Scalars:
     name: str
     type: DataType
     values: Sequence[Any]
+    nullable: bool = False
 
     def field(self, rows: slice) -> schema_pb2.FieldData:
         field = schema_pb2.FieldData(type=self.type, field_name=self.name)
-        getattr(field.scalars, _ARRAYS[self.type]).data.extend(self.values[rows])
+        values = self.values[rows]
+        if self.nullable:
+            field.valid_data.extend(value is not None for value in values)
+            values = [value for value in values if value is not None]
+        getattr(field.scalars, _ARRAYS[self.type]).data.extend(values)
         return field
 
 
@@ -78,7 +83,10 @@ class RowColumns:
             _Scalars("source", DataType.VARCHAR, sources),
             *(
                 _Scalars(
-                    column.name, CARRIED_TYPES[column.type], [x.carried[place] for x in documents]
+                    column.name,
+                    CARRIED_TYPES[column.type],
+                    [x.carried[place] for x in documents],
+                    nullable=column.nullable,
                 )
                 for place, column in enumerate(columns)
             ),
@@ -88,7 +96,7 @@ class RowColumns:
         num_bytes = np.full(len(chunks), row_bytes, dtype=np.int64)
         for column in scalars:
             if column.type == DataType.VARCHAR:
-                lengths = (len(value.encode("utf-8")) for value in column.values)
+                lengths = (len((value or "").encode("utf-8")) for value in column.values)
                 num_bytes += np.fromiter(lengths, np.int64, len(chunks))
         return cls(scalars=scalars, vectors=vectors, num_bytes=num_bytes)
 

@@ -72,6 +72,8 @@ def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
             f"has {len(columns)} carried columns"
         )
     for column, value in zip(columns, document.carried, strict=True):
+        if value is None and column.nullable:
+            continue
         fits = isinstance(value, _PYTHON_TYPES[column.type])
         if not fits or (isinstance(value, bool) and column.type != "boolean"):
             raise ValueError(
@@ -140,6 +142,8 @@ def read_chunk(row: Mapping[str, Any], *, columns: Sequence[CarriedColumn]) -> S
 
 
 def _read_carried(value: Any, kind: CarriedType) -> CarriedValue:
+    if value is None:
+        return None
     match kind:
         case "text":
             return str(value)

@@ -4,6 +4,7 @@ A server keeps the contract as JSON in the collection's description. Milvus Lite
 description and forgets it, so a property holds the contract there.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ from embed_index.schemas.columns import (
 )
 from embed_index.schemas.contract import FORMAT_VERSION, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
+_FIRST_WITH_NULL = (2, 5)
 
 CONTRACT_PROPERTY = "embed_index.contract"
 
@@ -77,8 +81,19 @@ def build_schema(
 
 def _carried_field(column: CarriedColumn) -> FieldSchema:
     if column.type == "text":
-        return FieldSchema(column.name, DataType.VARCHAR, max_length=MAX_CARRIED_TEXT_BYTES)
-    return FieldSchema(column.name, CARRIED_TYPES[column.type])
+        return FieldSchema(
+            column.name,
+            DataType.VARCHAR,
+            max_length=MAX_CARRIED_TEXT_BYTES,
+            nullable=column.nullable,
+        )
+    return FieldSchema(column.name, CARRIED_TYPES[column.type], nullable=column.nullable)
+
+
+def knows_null(server_version: str) -> bool:
+    """Say whether a Milvus server of a version, such as `v2.5.4`, has nullable fields."""
+    numbers = _VERSION.match(server_version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _FIRST_WITH_NULL
 
 
 def read_layout(description: Mapping[str, Any], *, collection: str) -> CollectionLayout:
@@ -96,7 +111,13 @@ def read_layout(description: Mapping[str, Any], *, collection: str) -> Collectio
             continue
         if field["type"] not in _CARRIED_NAMES:
             raise _not_ours(collection)
-        carried.append(CarriedColumn(name=name, type=_CARRIED_NAMES[field["type"]]))
+        carried.append(
+            CarriedColumn(
+                name=name,
+                type=_CARRIED_NAMES[field["type"]],
+                nullable=bool(field.get("nullable")),
+            )
+        )
     return CollectionLayout(
         dimension=int(fields["embedding"]["params"]["dim"]), carried=tuple(carried)
     )

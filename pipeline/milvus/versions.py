@@ -21,6 +21,7 @@ from embed_index.pipeline.milvus.schema import (
     CollectionLayout,
     build_schema,
     contract_text,
+    knows_null,
     read_contract,
     read_layout,
 )
@@ -90,6 +91,16 @@ class CollectionVersions:
             )
         self.load(version)
         return version
+
+    def hold_null(self) -> bool:
+        """Say whether new collections can have nullable columns: on a server, from 2.5 on."""
+        if self._connection.embedded:
+            return True
+
+        def ask(client: MilvusClient) -> str:
+            return str(client.get_server_version(timeout=self._connection.call_seconds))
+
+        return knows_null(self._connection.call(ask, doing="reading the version"))
 
     def next_name(self, alias: str) -> str:
         """Return the name that the next version will have; no collection bears it."""

@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embed_index.pipeline.milvus.versions import CollectionVersions
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.columns import CarriedColumn, are_stored_as
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ContractError, LockHeldError
 from embed_index.schemas.precision import are_mixed
@@ -19,6 +19,7 @@ class TargetVersion:
     contract: CollectionContract
     """A new version's has no canaries yet: they are embedded before it is created."""
     carried: tuple[CarriedColumn, ...]
+    """As its schema has them, or will have them."""
     exists: bool
     is_live: bool
     """Whether searches see it."""
@@ -42,7 +43,7 @@ def choose_target(
         versions: The collections of a Milvus.
         alias: What users call the collection.
         wanted: How this job makes vectors.
-        carried: The carried columns of this job.
+        carried: The carried columns of this job; whether they hold null is the collection's affair.
         rebuild: Whether a new version is filled beside the live one.
         once_live: Versions that searches saw at some time.
 
@@ -59,17 +60,17 @@ def choose_target(
     is_unfinished = newest != live and (live is None or newest not in once_live)
     if newest is not None and is_unfinished:
         contract = versions.contract(newest)
-        is_the_same = not contract.differences(wanted) and versions.carried(newest) == tuple(
-            carried
-        )
+        stored = versions.carried(newest)
+        is_the_same = not contract.differences(wanted) and are_stored_as(carried, stored)
         if is_the_same and not are_mixed(contract.dtype, wanted.dtype):
             return TargetVersion(
-                name=newest, contract=contract, carried=tuple(carried), exists=True, is_live=False
+                name=newest, contract=contract, carried=stored, exists=True, is_live=False
             )
+    nullable = bool(carried) and versions.hold_null()
     return TargetVersion(
         name=versions.next_name(alias),
         contract=wanted.model_copy(update={"collection_id": secrets.token_hex(16)}),
-        carried=tuple(carried),
+        carried=tuple(replace(column, nullable=nullable) for column in carried),
         exists=False,
         is_live=False,
     )
@@ -87,7 +88,8 @@ def _live_target(
         f"{name} is {getattr(contract, name)!r} there and {getattr(wanted, name)!r} in this job"
         for name in contract.differences(wanted)
     ]
-    if not differing and (stored := versions.carried(live)) != tuple(carried):
+    stored = versions.carried(live)
+    if not differing and not are_stored_as(carried, stored):
         there, here = (", ".join(f"{c.name} ({c.type})" for c in x) for x in (stored, carried))
         differing = [f"the carried columns are {there} there and {here} in this job"]
     if differing:
@@ -96,9 +98,7 @@ def _live_target(
             remedy="Change the job back, or run with --rebuild to fill a new version beside the"
             " live one.",
         )
-    return TargetVersion(
-        name=live, contract=contract, carried=tuple(carried), exists=True, is_live=True
-    )
+    return TargetVersion(name=live, contract=contract, carried=stored, exists=True, is_live=True)
 
 
 def create_target(

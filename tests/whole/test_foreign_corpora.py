@@ -1,15 +1,18 @@
 """Corpora as other programs leave them, from Parquet to a collection and back."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from job_fixtures import JobFolder
 
 from embed_index.jobs.collections.opening import open_collection
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.ids import text_hash
 
 
@@ -19,9 +22,9 @@ def write(job: JobFolder, file: str, columns: Mapping[str, Any]) -> None:
     pq.write_table(pa.table(dict(columns)), path)
 
 
-def stored(job: JobFolder) -> dict[str, StoredChunk]:
+def stored(job: JobFolder, *, version: str = "v1") -> dict[str, StoredChunk]:
     with job.open_store() as store:
-        rows = store.reader.iter_chunks(f"{job.collection}_v1", with_text=True)
+        rows = store.reader.iter_chunks(f"{job.collection}_{version}", with_text=True)
         return {row.doc_id: row for row in rows}
 
 
@@ -81,3 +84,48 @@ def test_a_long_text_is_found_again_by_a_made_id(lite_job: JobFolder) -> None:
 
     assert document is not None
     assert document.text == long
+
+
+def test_null_stays_null_in_new_collections_and_what_it_was_in_old_ones(
+    lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = lite_job
+    columns: dict[str, Any] = {
+        "id": ["a", "b"],
+        "text": ["Pumps.", "Printers."],
+        "lang": ["de", None],
+        "n": pa.array([0, None], pa.int64()),
+    }
+    write(job, "a.parquet", columns)
+    flags = ("--carry", "lang,n")
+    with monkeypatch.context() as before_there_was_null:
+        before_there_was_null.setattr(CollectionVersions, "hold_null", lambda _: False)
+        said = job.run(*flags).stderr
+    assert "lang is null in 1 rows" in said
+
+    again = job.run(*flags)
+
+    assert "2 unchanged" in again.stdout
+    assert stored(job)["b"].carried == {"lang": "", "n": 0}
+
+    rebuilt = job.run(*flags, "--rebuild")
+
+    assert "is null in" not in rebuilt.stderr
+    rows = stored(job, version="v2")
+    assert rows["a"].carried == {"lang": "de", "n": 0}
+    assert rows["b"].carried == {"lang": None, "n": None}
+    assert "2 unchanged" in job.run(*flags).stdout
+    found = [
+        job.on_collection(
+            "search", "pumps", "--filter", where, "--json", "--model", str(job.model)
+        ).stdout
+        for where in ("n is null", "n == 0")
+    ]
+    assert [[hit["doc_id"] for hit in json.loads(text)] for text in found] == [["b"], ["a"]]
+    verify = ("--input", str(job.folder / "corpus"), "--model", str(job.model), *flags,
+              "--max-tokens", "64", "--dimension", "64")  # fmt: skip
+    job.on_collection("verify", *verify)
+    columns["n"] = pa.array([None, None], pa.int64())
+    write(job, "a.parquet", columns)
+    assert "1 refreshed" in job.run(*flags).stdout
+    job.on_collection("verify", *verify)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, c
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import CarriedColumn
-from embed_index.schemas.ids import text_hash
+from embed_index.schemas.ids import carried_hash, text_hash
 from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow
 
 CARRIED = (CarriedColumn(name="note", type="text"), CarriedColumn(name="score", type="number"))
@@ -154,6 +155,21 @@ def test_integers_are_ids_in_decimal(kind: pa.DataType) -> None:
     assert [ids[row] for row in range(len(ids))] == [
         None if value is None else str(value) for value in values
     ]
+
+
+def test_null_is_none_where_the_collection_holds_it() -> None:
+    columns = tuple(replace(column, nullable=True) for column in CARRIED)
+    arrays = {"id": pa.array(["a", "b", "c"]), "text": pa.array(["t", "t", "t"]),
+              "note": pa.array(["", None, "x"]), "score": pa.array([0.0, None, None])}  # fmt: skip
+    places = RowPlaces.of_spans([(SourceRow(path="f", row_group=0, row=0), 3)])
+
+    batch = RowConversion(carried_columns=columns).convert(
+        pa.RecordBatch.from_pydict(arrays), places
+    )
+
+    assert list(batch.carried) == [("", 0.0), (None, None), ("x", None)]
+    assert list(batch.carried_hashes) == [carried_hash(row) for row in batch.carried]
+    assert len(set(batch.carried_hashes)) == 3
 
 
 @pytest.mark.parametrize("space", SPACES, ids=ascii)

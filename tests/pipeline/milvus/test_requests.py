@@ -1,5 +1,7 @@
 """Requests that are built column by column are those that pymilvus builds row by row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from milvus_fixtures import DIMENSION, make_batch, make_contract
@@ -8,6 +10,7 @@ from pymilvus.client.prepare import Prepare
 from embed_index.pipeline.milvus.requests import RowColumns
 from embed_index.pipeline.milvus.schema import build_schema
 from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.records import CarriedValue
 
 CARRIED = (
     CarriedColumn(name="product", type="text"),
@@ -17,10 +20,18 @@ CARRIED = (
 )
 
 
-@pytest.mark.parametrize("values", [("lamp «é»", -(2**62), 0.1, True), ("", 0, -0.0, False)])
+@pytest.mark.parametrize(
+    ("values", "nullable"),
+    [
+        (("lamp «é»", -(2**62), 0.1, True), False),
+        (("", 0, -0.0, False), True),
+        ((None, None, None, None), True),
+    ],
+)
 def test_a_request_is_the_one_that_pymilvus_would_build(
-    values: tuple[str, int, float, bool],
+    values: tuple[CarriedValue, ...], nullable: bool
 ) -> None:
+    columns = [replace(column, nullable=nullable) for column in CARRIED]
     texts = ["one ", "zwei – €", "𝄞" * 20_000]
     batch = make_batch(texts, doc_id="a" * 512, carried=values)
     rows = [
@@ -41,10 +52,10 @@ def test_a_request_is_the_one_that_pymilvus_would_build(
         }
         for place, (chunk, vector) in enumerate(zip(batch.chunks, batch.vectors, strict=True))
     ]
-    fields = build_schema(make_contract(), carried=CARRIED).to_dict()["fields"]
+    fields = build_schema(make_contract(), carried=columns).to_dict()["fields"]
     theirs = Prepare.row_upsert_param("c_v1", rows, "", fields)
 
-    ours = RowColumns.of(batch, columns=CARRIED).request("c_v1", slice(0, 3))
+    ours = RowColumns.of(batch, columns=columns).request("c_v1", slice(0, 3))
 
     assert ours.num_rows == theirs.num_rows == 3
     assert ours.collection_name == theirs.collection_name

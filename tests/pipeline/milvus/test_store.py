@@ -12,7 +12,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.client.grpc_handler import GrpcHandler
 
 from embed_index.pipeline.milvus.retry import OutagePolicy
-from embed_index.pipeline.milvus.schema import build_schema
+from embed_index.pipeline.milvus.schema import build_schema, knows_null, read_layout
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, QueryError, StoreError
@@ -322,6 +322,41 @@ def test_threads_write_and_read_at_once(store: MilvusStore, version: str) -> Non
     for thread in threads:
         thread.join()
     assert store.reader.count(version) == before + 16
+
+
+def test_null_is_held_where_the_server_holds_it(store: MilvusStore) -> None:
+    nullable = store.versions.hold_null()
+    columns = tuple(dataclasses.replace(column, nullable=nullable) for column in CARRIED)
+    contract = make_contract(carried=tuple(column.name for column in CARRIED))
+    version = store.versions.create(
+        f"nulls_{contract.collection_id[:8]}", contract=contract, carried=columns
+    )
+    batch = make_batch(["x"], doc_id="d", carried=(None,) * len(CARRIED))
+    (key,) = (chunk.chunk_id for chunk in batch.chunks)
+    if not nullable:
+        with pytest.raises(ValueError, match="is NoneType"):
+            store.upsert(version, batch)
+        return
+
+    store.upsert(version, batch)
+
+    with_values = make_batch(["y"], doc_id="e", carried=VALUES)
+    store.upsert(version, with_values)
+    found = store.reader.fetch_chunks(version, [key, with_values.chunks[0].chunk_id])
+    assert [tuple(row.carried.values()) for row in found.values()] == [(None,) * 4, VALUES]
+    layout = read_layout(
+        store.versions._describe(version),
+        collection=version,
+    )
+    assert layout.carried == columns
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [("v2.3.5", False), ("2.4.99", False), ("v2.5.0-beta", True), ("v3.0.1", True), ("dev", False)],
+)
+def test_servers_hold_null_from_2_5(version: str, knows: bool) -> None:
+    assert knows_null(version) is knows
 
 
 def test_flush_and_server_version(store: MilvusStore, version: str) -> None:
