@@ -4,3 +4,6 @@ MAX_CONTEXT_TOKENS = 32_768
 """Of one input, instruction and end token included: what Qwen3-Embedding was trained on."""
 MAX_HITS = 16_384
 """Rows that one search or query of Milvus returns."""
+
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS has not fetched: it only says where its content is."""

@@ -1,11 +1,13 @@
 """What a job works on, found and checked before anything is started."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from embed_index.jobs.adapters.places import tokenizer_folder
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.embedding.canaries import MAX_CANARY_TOKENS
 from embed_index.pipeline.embedding.embedder import UNKNOWN
+from embed_index.pipeline.host.model import refuse_broken_weights
 from embed_index.pipeline.model.files import (
     ModelFiles,
     check_dimension,
@@ -69,6 +71,18 @@ def check_provable(model: ModelFiles) -> None:
         )
 
 
+def check_own_weights(settings: JobSettings, model: ModelFiles) -> None:
+    """Refuse a folder's weights that a server of our own could not load, before it is started.
+
+    Those of a hub's model are fetched by the server, and another's server has its own.
+
+    Raises:
+        ConfigurationError: They are not whole.
+    """
+    if not settings.server_url and model.hub_revision is None:
+        refuse_broken_weights(Path(model.location))
+
+
 def check_inputs(settings: JobSettings) -> JobInputs:
     """Find model and corpus and check them against the settings.
 
@@ -79,6 +93,7 @@ def check_inputs(settings: JobSettings) -> JobInputs:
     dimension = check_dimension(settings.dimension, model)
     check_max_tokens(settings.max_tokens, model)
     check_provable(model)
+    check_own_weights(settings, model)
     tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings))
     splitter = TextSplitter(
         tokenizer,

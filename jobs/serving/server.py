@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 from pydantic import SecretStr
 
+from embed_index.jobs.adapters.inputs import check_own_weights
 from embed_index.jobs.adapters.servers import min_tokens_per_second, server_profile
 from embed_index.jobs.cli.signals import has_terminal, receiving
 from embed_index.jobs.serving.served_keys import ServedKeys, TakenKeys
@@ -108,6 +109,7 @@ def watchfulness_of(settings: JobSettings) -> Watchfulness:
 
 def _launcher(settings: JobSettings, *, port: int) -> Launcher:
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
+    check_own_weights(settings, model)
     profile = server_profile(
         settings, model=model, max_tokens=_longest_input(settings, model=model)
     )

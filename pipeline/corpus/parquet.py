@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.schemas.limits import LFS_POINTER
 from embed_index.schemas.records import SourceRow
 
 _READ_BUFFER_BYTES = 1 << 20
@@ -264,10 +265,21 @@ def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.Parqu
             remedy="Allow it (chmod, chown), or run as the user who may.",
         ) from error
     except (pa.ArrowException, OSError, UnicodeError) as error:
+        if _is_pointer(file):
+            raise ConfigurationError(
+                f"input: {file} is a pointer of Git LFS, not the file itself",
+                remedy="Fetch it with `git lfs pull` in its repository.",
+            ) from error
         # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
             f"input: {file} is not a readable Parquet file ({_reason(error)})", remedy=_MEND_FILE
         ) from error
+
+
+def _is_pointer(file: Path) -> bool:
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(len(LFS_POINTER)) == LFS_POINTER
+    return False
 
 
 @contextmanager

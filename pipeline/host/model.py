@@ -9,6 +9,7 @@ from embed_index.pipeline.model.files import find_model, is_hub_id
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.host_check import HostCheck
+from embed_index.schemas.limits import LFS_POINTER
 
 _INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
@@ -41,21 +42,43 @@ def check_weights(folder: Path) -> HostCheck:
         ConfigurationError: One is missing or cut off.
     """
     names = _weight_names(folder)
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing or not names:
-        lacks = f"{len(missing)} of {_count(names)} ({_few(missing)})"
+    if not names:
         raise ConfigurationError(
-            f"{folder} lacks {lacks if names else 'weights (*.safetensors)'}",
+            f"{folder} lacks weights (*.safetensors)",
             remedy="Download the model again; what is there is kept.",
         )
+    refuse_broken_weights(folder)
+    found = f"{_count(names)} whole, {weight_bytes(folder) / 2**30:.1f} GiB"
+    return HostCheck(subject="weights", outcome="ok", found=found)
+
+
+def refuse_broken_weights(folder: Path) -> None:
+    """Refuse weights that no server could load; a folder may have them in another format.
+
+    Raises:
+        ConfigurationError: One is missing, cut off, or was never fetched by Git LFS.
+    """
+    names = _weight_names(folder)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ConfigurationError(
+            f"{folder} lacks {len(missing)} of {_count(names)} ({_few(missing)})",
+            remedy="Download the model again; what is there is kept.",
+        )
+    for file in sorted({*(folder / name for name in names), *folder.glob("*.bin")}):
+        with file.open("rb") as weights:
+            if weights.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ConfigurationError(
+                    f"{file} is a pointer of Git LFS, not the weights themselves",
+                    remedy="Fetch them with `git lfs pull` in the model's repository, or download"
+                    " the model again.",
+                )
     cut_off = [name for name in names if not _is_whole(folder / name)]
     if cut_off:
         raise ConfigurationError(
             f"{folder / cut_off[0]} is cut off, or no safetensors file",
             remedy="Delete it and download the model again.",
         )
-    found = f"{_count(names)} whole, {weight_bytes(folder) / 2**30:.1f} GiB"
-    return HostCheck(subject="weights", outcome="ok", found=found)
 
 
 def check_tokenizer(folder: Path) -> HostCheck:

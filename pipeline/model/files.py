@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.schemas.limits import LFS_POINTER
 
 ModelSource: TypeAlias = Literal["huggingface", "modelscope"]
 MIN_DIMENSION = 32
@@ -172,6 +173,13 @@ def _describe(
                 f"model: {name} has no {file.name}",
                 remedy="Download the whole model folder, tokenizer included.",
             )
+        with file.open("rb") as opened:
+            if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ConfigurationError(
+                    f"model: {file.name} of {name} is a pointer of Git LFS, not the file itself",
+                    remedy="Fetch it with `git lfs pull` in the model's repository, or download the"
+                    " model again.",
+                )
     try:
         config = _ModelConfig.model_validate_json(config_file.read_bytes())
     except ValidationError as error:

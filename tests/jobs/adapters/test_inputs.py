@@ -70,3 +70,47 @@ def test_a_query_longer_than_the_models_positions_is_refused(lite_job: JobFolder
     done = job.call("search", job.collection, "text " * 1100, *where, expect=2)
 
     assert "and the model sees 1,024" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "doctor"])
+@pytest.mark.parametrize("is_pointer", [True, False])
+def test_weights_that_no_server_can_load_are_refused_before_one_starts(
+    lite_job: JobFolder, command: str, is_pointer: bool
+) -> None:
+    folder = lite_job.folder / "model"
+    shutil.copytree(lite_job.model, folder)
+    (weights,) = folder.glob("*.safetensors")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1191586416\n"
+    weights.write_bytes(pointer if is_pointer else weights.read_bytes()[:-1])
+    job = replace(lite_job, model=folder)
+    job.write({"a": "A text."})
+    own_server = {"EMBEDDING_API_BASE": ""}
+    given = arguments(job, command)[:-2]
+
+    done = job.call(*given, expect=2, environment=own_server)
+
+    said = done.stdout + done.stderr
+    assert f"{weights} is {'a pointer of Git LFS' if is_pointer else 'cut off'}" in said
+    assert not list(job.state.glob("logs/*"))
+    assert ("git lfs pull" in said) is is_pointer
+
+
+def test_another_servers_weights_need_not_be_here(lite_job: JobFolder) -> None:
+    folder = lite_job.folder / "model"
+    shutil.copytree(lite_job.model, folder)
+    (weights,) = folder.glob("*.safetensors")
+    weights.unlink()
+    job = replace(lite_job, model=folder)
+    job.write({"a": "A text."})
+
+    job.run()
+
+
+def test_a_tokenizer_that_git_lfs_has_not_fetched_is_named_as_such(lite_job: JobFolder) -> None:
+    folder = lite_job.folder / "model"
+    shutil.copytree(lite_job.model, folder)
+    (folder / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    job = replace(lite_job, model=folder)
+    job.write({"a": "A text."})
+
+    assert "tokenizer.json of model is a pointer of Git LFS" in job.run(expect=2).stderr

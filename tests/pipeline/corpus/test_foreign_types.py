@@ -310,3 +310,11 @@ def test_ids_are_made_of_texts_or_places(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no column 'id'") as caught:
         open_source(tmp_path)
     assert 'id_from = "text"' in (caught.value.remedy or "")
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_named_as_such(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123456\n"
+    (tmp_path / "one.parquet").write_text(pointer)
+
+    with pytest.raises(ConfigurationError, match="is a pointer of Git LFS"):
+        open_source(tmp_path)
