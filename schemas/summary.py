@@ -9,6 +9,8 @@ from typing import Self
 class RunCounters:
     """The counts of one run, as progress, history, metrics and the closing summary give them."""
 
+    num_files: int = 0
+    """Of the corpus, where all of it was read."""
     num_documents_read: int = 0
     """Rows of the corpus, dead letters included."""
     num_documents_done: int = 0

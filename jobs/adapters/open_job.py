@@ -31,6 +31,8 @@ class OpenJob:
             allowed=settings.delete_missing,
             max_share=settings.max_delete_share,
             force=settings.force,
+            num_files=len(self.inputs.source.files),
+            num_files_before=self.ledger.runs.last_num_files(),
         )
 
 

@@ -55,6 +55,7 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
     age = timedelta(days=job.inputs.settings.retry_after_days)
     old = job.ledger.dead_letters.open(target.name, last_seen_before=datetime.now(UTC) - age)
     begin_again((known.letter for known in old), ledger=job.documents)
+    run.tally.num_files = len(job.inputs.source.files)
     indexing = IndexingPass(
         job,
         run=run,

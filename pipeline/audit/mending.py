@@ -71,6 +71,7 @@ def delete_departed(
         ledger.forget(doc_ids)
     num_documents = notes.num_documents_with_rows()
     num_departed = sum(1 for _ in notes.departed(has_rows=True, recorded_too=limits.allowed))
+    limits.check_files(num_departed)
     if num_departed > limits.max_share * num_documents and not limits.force:
         raise ConfigurationError(
             f"repair: {num_departed:,} of {num_documents:,} documents are not in the corpus, more"

@@ -270,6 +270,12 @@ def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.Parqu
                 f"input: {file} is a pointer of Git LFS, not the file itself",
                 remedy="Fetch it with `git lfs pull` in its repository.",
             ) from error
+        if isinstance(error, pa.ArrowNotImplementedError):
+            raise ConfigurationError(
+                f"input: {file} holds what Arrow cannot read ({_reason(error)})",
+                remedy="Write it without that column, or with another type for it; a decimal or a"
+                " string holds integers of any length.",
+            ) from error
         # Arrow takes neither a file name nor a column name that is not UTF-8.
         raise ConfigurationError(
             f"input: {file} is not a readable Parquet file ({_reason(error)})", remedy=_MEND_FILE

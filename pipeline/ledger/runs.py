@@ -151,6 +151,14 @@ class RunHistory:
         """Return the newest run that ended well, dead letters within what is allowed."""
         return next(self._select("WHERE outcome = 'done' ORDER BY id DESC LIMIT ?", 1), None)
 
+    def last_num_files(self) -> int:
+        """Return how many files the corpus had when a run last read all of it; 0 if unknown."""
+        for run in self._select(
+            "WHERE outcome IN ('done', 'dead_letters') ORDER BY id DESC LIMIT ?", 1
+        ):
+            return run.counters.num_files
+        return 0
+
     def latest(self, *, max_runs: int = -1) -> Iterator[RunRecord]:
         """Yield runs, newest first; all of them by default."""
         return self._select("ORDER BY id DESC LIMIT ?", max_runs)

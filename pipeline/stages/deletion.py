@@ -22,6 +22,25 @@ class DeletionLimits:
     max_share: float
     """Of all documents; more needs `force`."""
     force: bool
+    num_files: int = 0
+    """Of the corpus; fewer than half of `num_files_before` need `force`, too."""
+    num_files_before: int = 0
+    """When the corpus was last read as a whole; 0 where that is not known."""
+
+    def check_files(self, num_missing: int) -> None:
+        """Refuse to delete what may stand in files that are away, such as those of a mount.
+
+        Raises:
+            ConfigurationError: Most files of the last time are not there, and something is missing.
+        """
+        if num_missing and not self.force and 2 * self.num_files < self.num_files_before:
+            raise ConfigurationError(
+                f"delete_missing: the corpus has {self.num_files:,} files, and had"
+                f" {self.num_files_before:,} when it was last read; {num_missing:,} documents are"
+                " missing; everything else is done, and nothing was deleted",
+                remedy="Check that all of the corpus is there, and that --input names it. If it"
+                " does, run once with --force.",
+            )
 
 
 def count_missing(corpus_pass: CorpusPass) -> int:
@@ -43,10 +62,12 @@ def delete_missing(
     the next one.
 
     Raises:
-        ConfigurationError: More documents are missing than may be deleted; nothing was deleted.
+        ConfigurationError: More documents are missing than may be deleted, or most of the files
+            are; nothing was deleted.
     """
     num_documents = ledger.num_documents()
     num_missing = count_missing(corpus_pass)
+    limits.check_files(num_missing)
     if num_missing > limits.max_share * num_documents and not limits.force:
         raise ConfigurationError(
             f"delete_missing: {num_missing:,} of {num_documents:,} documents are no longer in the"

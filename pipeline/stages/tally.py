@@ -16,6 +16,7 @@ class RunTally:
     """The counts of one run as they grow; each has one writing thread."""
 
     def __init__(self) -> None:
+        self.num_files = 0
         self.num_documents_read = 0
         self.num_documents_done = 0
         self.num_new = 0

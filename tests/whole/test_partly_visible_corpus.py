@@ -44,5 +44,45 @@ def test_a_column_that_lost_all_its_values_keeps_its_type(lite_job: JobFolder) -
 
     done = lite_job.run("--carry", "severity")
 
-    assert "severity is null in 2 rows, where the collection holds 0" in done.stderr
     assert "2 refreshed" in done.stderr + done.stdout
+    with lite_job.open_store() as store:
+        (column,) = store.versions.carried(f"{lite_job.collection}_v1")
+    assert (column.name, column.type) == ("severity", "integer")
+
+
+def test_a_night_that_sees_fewer_than_half_of_the_files_deletes_nothing(
+    lite_job: JobFolder,
+) -> None:
+    job, names = lite_job, "abcde"
+    for name in names:
+        job.write({name: f"The text of {name}."}, file=f"{name}.parquet")
+    flags = ("--delete-missing", "--max-delete-share", "1")
+    job.run(*flags)
+    for name in "cde":
+        (job.folder / "corpus" / f"{name}.parquet").unlink()
+
+    # A night that failed is no measure for the next one.
+    for _ in range(2):
+        refused = job.run(*flags, expect=2)
+        assert "the corpus has 2 files, and had 5 when it was last read" in refused.stderr
+        assert job.doc_hashes("v1").keys() == set(names)
+    audit = ("verify", "--repair", *job.arguments(*flags)[1:])
+    at = audit.index("--collection")
+    repair = (*audit[:1], job.collection, *audit[1:at], *audit[at + 2 :])
+    assert "the corpus has 2 files, and had 5" in job.call(*repair, expect=2).stderr
+    job.run(*flags, "--force")
+    assert job.doc_hashes("v1").keys() == {"a", "b"}
+    job.run(*flags)
+
+
+def test_many_files_that_became_one_are_no_loss(lite_job: JobFolder) -> None:
+    for name in "abcde":
+        lite_job.write({name: f"The text of {name}."}, file=f"{name}.parquet")
+    lite_job.run("--delete-missing")
+    for name in "bcde":
+        (lite_job.folder / "corpus" / f"{name}.parquet").unlink()
+    lite_job.write({name: f"The text of {name}." for name in "abcde"}, file="a.parquet")
+
+    lite_job.run("--delete-missing")
+
+    assert lite_job.history()[0]["num_files"] == 1
