@@ -297,6 +297,15 @@ class JobSettings(BaseModel):
             flag_only=True,
         ),
     ] = False
+    limit: Annotated[
+        int | None,
+        Setting(
+            section="run",
+            help="Read only so many documents, for a first look, and delete none; none for all.",
+            flag_only=True,
+        ),
+        Field(ge=1),
+    ] = None
     log_format: Annotated[
         Literal["auto", "text", "json"],
         Setting(
@@ -349,6 +358,11 @@ class JobSettings(BaseModel):
                 f"batch_tokens ({self.batch_tokens}) must hold a chunk of "
                 f"max_tokens ({self.max_tokens})",
                 fields=["batch_tokens", "max_tokens"],
+            )
+        if self.rebuild and self.limit is not None:
+            raise _conflict(
+                "limit leaves the rest of the corpus out, and rebuild needs all of it",
+                fields=["limit", "rebuild"],
             )
         if self.id_from == "column" and self.id_column == self.text_column:
             raise _conflict(

@@ -61,7 +61,8 @@ def job_options(command: Decorated) -> Decorated:
 
 def corpus_options(command: Decorated) -> Decorated:
     """Add what says how a collection is made of its corpus, but not the collection's name."""
-    others = ("collection", "rebuild", "metrics_file", "quiet", "log_format", "retry_after_days")
+    of_runs = ("collection", "rebuild", "limit", "retry_after_days")
+    others = (*of_runs, "metrics_file", "quiet", "log_format")
     return _add(command, (field.name for field in SETTINGS if field.name not in others))
 
 

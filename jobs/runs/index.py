@@ -14,6 +14,7 @@ from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.recorded import RecordedRun
+from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
@@ -50,17 +51,19 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
 
 
 def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> None:
-    """Index the whole corpus, then settle what only is known after a pass."""
+    """Index the corpus, then settle what only is known after a pass over all of it."""
     store, target = job.store, job.target
-    age = timedelta(days=job.inputs.settings.retry_after_days)
-    old = job.ledger.dead_letters.open(target.name, last_seen_before=datetime.now(UTC) - age)
-    begin_again((known.letter for known in old), ledger=job.documents)
-    run.tally.num_files = len(job.inputs.source.files)
+    corpus, limit = job.inputs.source, job.inputs.settings.limit
+    if limit is None:
+        age = timedelta(days=job.inputs.settings.retry_after_days)
+        old = job.ledger.dead_letters.open(target.name, last_seen_before=datetime.now(UTC) - age)
+        begin_again((known.letter for known in old), ledger=job.documents)
+        run.tally.num_files = len(corpus.files)
     indexing = IndexingPass(
         job,
         run=run,
-        source=job.inputs.source,
-        num_documents=job.inputs.source.num_rows,
+        source=corpus if limit is None else FirstDocuments(corpus, limit),
+        num_documents=corpus.num_rows if limit is None else min(limit, corpus.num_rows),
         find_vectors=partial(
             find_vectors, reader=store.reader, version=target.name, ledger=job.documents
         ),
@@ -81,7 +84,11 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
             canaries=indexing.canaries,
         )
 
-    indexing.run(settle=settle_collection)
+    def keep_what_was_read() -> None:
+        if store.versions.exists(target.name):
+            store.flush(target.name)
+
+    indexing.run(settle=settle_collection if limit is None else keep_what_was_read)
 
 
 def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) -> RunSummary:
@@ -90,7 +97,7 @@ def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) ->
     allowed = allowed_dead_letters(settings.max_dead_letters, num_rows=summary.num_documents_read)
     failure = _too_many(summary, allowed=allowed)
     if failure is None:
-        run.finish("done")
+        run.finish("done" if settings.limit is None else "partial")
     else:
         run.finish("dead_letters", code=exit_code(failure), error=failure.message)
     reporter.finished(summary, failure=failure)

@@ -124,6 +124,25 @@ class RowBatch:
         )
 
 
+class FirstDocuments:
+    """The first good rows of a corpus, and the bad ones among and shortly behind them."""
+
+    def __init__(self, source: "Source", limit: int) -> None:
+        self._source = source
+        self._limit = limit
+
+    def read(self) -> Iterator[RowBatch]:
+        """Yield so many good rows; what is behind them is not read."""
+        remaining = self._limit
+        for rows in self._source.read():
+            if len(rows) > remaining:
+                rows = rows.take(range(remaining), dead_letters=rows.dead_letters)  # noqa: PLW2901
+            remaining -= len(rows)
+            yield rows
+            if not remaining:
+                return
+
+
 class Source(Protocol):
     """Where documents come from."""
 

@@ -14,9 +14,11 @@ from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.summary import RunCounters
 
-Outcome: TypeAlias = Literal["running", "done", "mended", "dead_letters", "failed", "interrupted"]
-"""`mended` is a repair or a retry that went well: it leaves the rest of the collection as it was,
-and so does not make it fresh."""
+Outcome: TypeAlias = Literal[
+    "running", "done", "mended", "partial", "dead_letters", "failed", "interrupted"
+]
+"""`mended` is a repair or a retry that went well, `partial` a run with a limit. They leave the
+rest of the collection as it was, and so do not make it fresh."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _COLUMNS = (

@@ -11,6 +11,7 @@ import pytest
 from job_fixtures import JobFolder
 
 from embed_index.jobs.collections.opening import open_collection
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.ids import text_hash
@@ -129,3 +130,32 @@ def test_null_stays_null_in_new_collections_and_what_it_was_in_old_ones(
     write(job, "a.parquet", columns)
     assert "1 refreshed" in job.run(*flags).stdout
     job.on_collection("verify", *verify)
+
+
+def test_a_first_look_at_a_corpus_deletes_nothing_and_is_gone_on_with(lite_job: JobFolder) -> None:
+    job = lite_job
+    texts = [f"Text number {n}." for n in range(9)]
+    write(
+        job,
+        "a.parquet",
+        {"id": [f"d{n}" for n in range(9)], "text": [*texts[:1], None, *texts[2:]]},
+    )
+    write(job, "b.parquet", {"id": ["e"], "text": ["Another file."]})
+    flags = ("--max-dead-letters", "5", "--delete-missing", "--max-delete-share", "1")
+
+    looked = job.run(*flags, "--limit", "3")
+
+    assert "3 new" in looked.stdout
+    assert stored(job).keys() == {"d0", "d2", "d3"}
+    assert job.live() == f"{job.collection}_v1"
+    assert job.history()[0]["outcome"] == "partial"
+    with Ledger(job.ledger) as ledger:
+        assert ledger.runs.last_success() is None
+
+    whole = job.run(*flags)
+
+    assert "6 new, 0 changed, 3 unchanged" in whole.stdout
+    again = job.run(*flags, "--limit", "1")
+    assert "1 unchanged, 0 refreshed, 0 deleted" in again.stdout
+    assert len(stored(job)) == 9
+    assert job.run(*flags, "--limit", "1", "--rebuild", expect=2).stderr.startswith("error: ")
