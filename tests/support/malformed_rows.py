@@ -18,6 +18,7 @@ from embed_index.pipeline.corpus.row_checks import MAX_TEXT_CHARS
 from embed_index.schemas.records import CarriedValue
 
 CARRIED = ("topic", "score", "amount", "is_open", "day", "seen_at")
+_EMPTY: tuple[CarriedValue, ...] = ("", 0.0, 0, False, "", "")
 
 _UNIX_DAY = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +48,11 @@ class GoodRow:
     text: str
     carried: tuple[CarriedValue, ...]
     source: str
+
+    def without_null(self) -> "GoodRow":
+        """Return the row as a server holds it that knows no null."""
+        pairs = zip(self.carried, _EMPTY, strict=True)
+        return replace(self, carried=tuple(e if x is None else x for x, e in pairs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,16 +333,16 @@ def _good_row(number: int, layout: Layout, rng: random.Random) -> Row:
 
 
 def _carried(row: Row, layout: Layout) -> tuple[CarriedValue, ...]:
-    seen_at = ""
+    seen_at = None
     if row.seen_at is not None:
         moment = _EPOCH + timedelta(seconds=row.seen_at)
         seen_at = moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + ("Z" if layout.zone else "")
     return (
-        (row.topic or b"").decode(),
-        row.score or 0.0,
-        row.amount or 0,
-        bool(row.is_open),
-        "" if row.day is None else (_UNIX_DAY + timedelta(days=row.day)).isoformat(),
+        None if row.topic is None else row.topic.decode(),
+        row.score,
+        row.amount,
+        row.is_open,
+        None if row.day is None else (_UNIX_DAY + timedelta(days=row.day)).isoformat(),
         seen_at,
     )
 
