@@ -24,6 +24,9 @@ RESERVED_COLUMNS = frozenset(
 )
 """Fields that every collection has; a carried column must not bear one of these names."""
 
+TEXT_TERMS = "text_sparse"
+"""The field of the words of `text`, which Milvus fills, where a collection has text search."""
+
 MAX_CARRIED_TEXT_BYTES = 8192
 """Longer text in a carried column makes its row a dead letter rather than being cut."""
 

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from embed_index.schemas.records import Vectors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that this program knows."""
+TEXT_SEARCH_FORMAT = 2
+"""That of collections with text search, which older programs would take for others'."""
 CANARY_DIMENSION = 64
 """Canary vectors are cut to this width, because the description must stay small."""
 
@@ -43,7 +46,7 @@ class CollectionContract(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     collection_id: str
     """Random, drawn when the version is created; tells a recreated collection from the old one."""
     model: str
@@ -59,19 +62,23 @@ class CollectionContract(BaseModel):
     max_tokens: int
     overlap_tokens: int
     carried_columns: tuple[str, ...]
+    text_analyzer: str = ""
+    """How Milvus takes texts apart for searches by words; empty where there are none."""
     engine: str
     """Name and version of the embedding server, such as `sglang 0.5.23`."""
     canaries: tuple[Canary, ...] = ()
 
     def differences(self, other: "CollectionContract") -> list[str]:
-        """Name the fields that make vectors of the two incompatible, in field order.
+        """Name the fields that keep rows of the two apart, in field order.
 
         What may differ: the random id; the model's name, where its revision is the same, which
         says what it is; engine, precision and the canaries' bits, because every
-        run compares the canaries' vectors; the query prompt, which stored vectors never saw; and
-        the carried columns, which are compared with their types.
+        run compares the canaries' vectors; the query prompt, which stored vectors never saw; the
+        carried columns, which are compared with their types; and the format, which follows from
+        all the others.
         """
         free = {"collection_id", "engine", "dtype", "canaries", "query_prompt", "carried_columns"}
+        free.add("format_version")
         if self.model_revision == other.model_revision:
             free.add("model")
         return [

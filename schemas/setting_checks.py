@@ -1,5 +1,6 @@
 """What single settings must satisfy; a `ValueError` says what was wrong without a secret."""
 
+import json
 import re
 from collections import Counter
 from fractions import Fraction
@@ -12,6 +13,9 @@ from embed_index.schemas.names import check_carried_names, check_collection_name
 from embed_index.schemas.server_flags import refused_flag
 
 T = TypeVar("T")
+
+NAMED_ANALYZERS = ("standard", "english", "chinese")
+"""Those that Milvus knows by a name and that a collection can have."""
 
 _COUNT_OR_SHARE = re.compile(r"[0-9]{1,18}|[0-9]{1,3}(\.[0-9]{1,9})?%")
 
@@ -51,6 +55,22 @@ def milvus_uri(uri: str) -> str:
     if not uri.endswith(".db"):
         raise ValueError("must be a path ending in .db, or start with http:// or https://")
     return uri
+
+
+def text_analyzer(analyzer: str) -> str:
+    """Accept the name of an analyzer, or Milvus' JSON for one, spelt one way."""
+    if analyzer in NAMED_ANALYZERS:
+        return analyzer
+    try:
+        params = json.loads(analyzer)
+    except json.JSONDecodeError:
+        params = None
+    if not isinstance(params, dict) or not params:
+        raise ValueError(
+            f"must be {', '.join(NAMED_ANALYZERS)} or a JSON object such as"
+            ' {"tokenizer": "standard", "filter": ["lowercase"]}'
+        )
+    return json.dumps(params, ensure_ascii=False, sort_keys=True)
 
 
 def server_urls(urls: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from embed_index.schemas import setting_checks as check
+from embed_index.schemas.columns import TEXT_TERMS
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Setting, setting_fields
@@ -178,6 +179,22 @@ class JobSettings(BaseModel):
             location="path",
         ),
     ] = None
+
+    text_search: Annotated[
+        bool,
+        Setting(
+            section="index",
+            help="Let the collection be searched by words, too (BM25); needs Milvus Lite or 2.5.",
+        ),
+    ] = False
+    text_analyzer: Annotated[
+        str,
+        Setting(
+            section="index",
+            help="What takes texts apart into words: standard, english, chinese, or Milvus' JSON.",
+        ),
+        AfterValidator(check.text_analyzer),
+    ] = "standard"
 
     server_url: Annotated[
         tuple[str, ...],
@@ -358,6 +375,16 @@ class JobSettings(BaseModel):
                 f"batch_tokens ({self.batch_tokens}) must hold a chunk of "
                 f"max_tokens ({self.max_tokens})",
                 fields=["batch_tokens", "max_tokens"],
+            )
+        if self.text_analyzer != "standard" and not self.text_search:
+            raise _conflict(
+                "text_analyzer says how words are searched for, and text_search is off",
+                fields=["text_search", "text_analyzer"],
+            )
+        if self.text_search and TEXT_TERMS in self.carry:
+            raise _conflict(
+                f"carry names {TEXT_TERMS!r}, a field that every collection with text_search has",
+                fields=["carry", "text_search"],
             )
         if self.rebuild and self.limit is not None:
             raise _conflict(

@@ -16,7 +16,7 @@ from embed_index.pipeline.model.files import (
 )
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
-from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -36,6 +36,7 @@ class JobInputs:
         """Return how this job makes vectors, as far as it is known without a server."""
         settings = self.settings
         return CollectionContract(
+            format_version=TEXT_SEARCH_FORMAT if settings.text_search else 1,
             collection_id="",
             model=self.model.name,
             model_revision=self.model.revision,
@@ -47,6 +48,7 @@ class JobInputs:
             max_tokens=settings.max_tokens,
             overlap_tokens=settings.overlap_tokens,
             carried_columns=tuple(column.name for column in self.source.carried_columns),
+            text_analyzer=settings.text_analyzer if settings.text_search else "",
             engine="",
         )
 

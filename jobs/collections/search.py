@@ -14,6 +14,7 @@ from embed_index.pipeline.library.hits import BatchHits, Hits
 from embed_index.pipeline.library.queries import check_query
 from embed_index.schemas.errors import QueryError
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.settings import JobSettings
 
 _QUERIES_PER_STEP = 512
@@ -27,6 +28,8 @@ _TYPED_BYTES = 4096
 class SearchOptions:
     """How is searched, whatever the text."""
 
+    mode: SearchMode = "dense"
+    weights: tuple[float, float] | None = None
     limit: int = 10
     expression: str = ""
     by_document: bool = False
@@ -36,6 +39,8 @@ class SearchOptions:
         """Return them as `Collection.search` takes them."""
         group_by: Literal["document"] | None = "document" if self.by_document else None
         return {
+            "mode": self.mode,
+            "weights": self.weights,
             "limit": self.limit,
             "filter": self.expression,
             "group_by": group_by,

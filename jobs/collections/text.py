@@ -87,7 +87,8 @@ def _hit_as_text(hit: Hit, rank: int) -> str:
     document, source = one_line(chunk.doc_id), one_line(chunk.source)
     score = click.style(f"{hit.score:.4f}", dim=True)
     where = click.style(f"({span}, {part})  {source}", dim=True)
-    head = f"{rank:>3}  {score}  {document}  {where}"
+    cut = "" if chunk.text_complete else click.style("  text cut in Milvus", fg="yellow")
+    head = f"{rank:>3}  {score}  {document}  {where}{cut}"
     return f"{head}\n     {snippet(chunk.text or '')}"
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -13,6 +14,7 @@ from embed_index.jobs.cli.options import (
 )
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.limits import MAX_HITS
+from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.settings import JobSettings
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -21,6 +23,19 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command(cls=SettingCommand)
 @click.argument("collection")
 @click.argument("text", required=False)
+@click.option(
+    "--mode",
+    type=click.Choice(get_args(SearchMode)),
+    default="dense",
+    show_default=True,
+    help="By meaning, by words or by both; the last two need a collection with text_search.",
+)
+@click.option(
+    "--weights",
+    type=(float, float),
+    metavar="DENSE TEXT",
+    help="How much meaning and words count with --mode hybrid; without it, the ranks of both.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, MAX_HITS), default=10, show_default=True, help="Hits wanted."
 )
@@ -68,6 +83,8 @@ def search(
     settings: JobSettings,
     collection: str,
     text: str | None,
+    mode: SearchMode,
+    weights: tuple[float, float] | None,
     limit: int,
     expression: str,
     group_by: str | None,
@@ -87,6 +104,7 @@ def search(
     \b
     embed-index search articles "how do I reset my password"
     embed-index search articles "refund" --limit 3 --filter 'product == "cloud"'
+    embed-index search articles "E-4012 pump" --mode hybrid
     embed-index search articles "refund" --json --job nightly.toml
     embed-index search articles --queries queries.parquet --output hits.parquet
     """  # noqa: D301 - Click wants the character
@@ -96,6 +114,8 @@ def search(
     from embed_index.jobs.collections.show_hits import show_file, show_hits, show_in_turn, tell
 
     options = SearchOptions(
+        mode=mode,
+        weights=weights,
         limit=limit,
         expression=expression,
         by_document=group_by == "document",

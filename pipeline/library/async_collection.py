@@ -12,6 +12,7 @@ from embed_index.pipeline.library.documents import Document
 from embed_index.pipeline.library.hits import BatchHits, Hits
 from embed_index.pipeline.milvus.stored import Hit, StoredChunk
 from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.records import Vectors
 
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class AsyncCollection:
         self,
         texts: str,
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -82,6 +85,8 @@ class AsyncCollection:
         self,
         texts: list[str] | tuple[str, ...],
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -92,6 +97,8 @@ class AsyncCollection:
         self,
         texts: str | list[str] | tuple[str, ...],
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -103,6 +110,8 @@ class AsyncCollection:
             functools.partial(
                 self._collection.search,
                 texts,
+                mode=mode,
+                weights=weights,
                 limit=limit,
                 filter=filter,
                 group_by=group_by,

@@ -11,23 +11,20 @@ import numpy as np
 from embed_index.pipeline.corpus.lookup import CorpusPlace
 from embed_index.pipeline.library.documents import Document, read_document, read_neighbours
 from embed_index.pipeline.library.hits import BatchHits, Hits
-from embed_index.pipeline.library.queries import QueryEmbedder
+from embed_index.pipeline.library.queries import QueryEmbedder, check_query
+from embed_index.pipeline.library.searching import SearchRequest, find_hits
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import Hit, StoredChunk
 from embed_index.pipeline.milvus.versions import LiveVersion
 from embed_index.schemas.contract import CollectionContract
-from embed_index.schemas.errors import EmbedIndexError, QueryError, StoreError
-from embed_index.schemas.limits import MAX_HITS
+from embed_index.schemas.errors import EmbedIndexError, StoreError
+from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.records import Vectors
 
 T = TypeVar("T")
 
 _MAX_MOVES = 5
 """How often the name may move during one search."""
-_ROWS_PER_REQUEST = 4_096
-"""Hits of all queries in a request, so that an answer stays far below Milvus' message limit."""
-_CHUNKS_PER_DOCUMENT = 4
-"""Hits asked for where one is wanted from each document; more, where these do not do."""
 
 
 class Collection:
@@ -110,6 +107,8 @@ class Collection:
         self,
         texts: str,
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -121,6 +120,8 @@ class Collection:
         self,
         texts: list[str] | tuple[str, ...],
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -131,6 +132,8 @@ class Collection:
         self,
         texts: str | list[str] | tuple[str, ...],
         *,
+        mode: SearchMode = "dense",
+        weights: tuple[float, float] | None = None,
         limit: int = 10,
         filter: str = "",
         group_by: Literal["document"] | None = None,
@@ -141,6 +144,10 @@ class Collection:
 
         Args:
             texts: What is searched for, without a prompt.
+            mode: `dense` by meaning; `text` by words, for which no server is needed; `hybrid` by
+                both. The last two are for collections with text search.
+            weights: How much meaning and words count in a hybrid search, such as `(0.7, 0.3)`; None
+                fuses the ranks of both.
             limit: Hits for each text.
             filter: Milvus expression that hits must satisfy, such as `product == "cloud"`.
             group_by: `document` for the best chunk of each document, so that `limit` counts
@@ -160,11 +167,24 @@ class Collection:
             UnavailableError: Milvus or the embedding server cannot be used at present.
         """
         queries = [texts] if isinstance(texts, str) else list(texts)
-        _check_words(filter, limit=limit, group_by=group_by, fields=output_fields)
+        request = SearchRequest.of(
+            mode=mode,
+            weights=weights,
+            limit=limit,
+            where=filter,
+            group_by=group_by,
+            fields=output_fields,
+        )
+        for query in queries:
+            check_query(query)
 
         def search(live: LiveVersion) -> Hits | BatchHits:
-            vectors = self._embedder.embed(queries, version=live, instruction=instruction)
-            found = self._nearest(live, vectors, limit, filter, group_by, output_fields)
+            request.check_texts(queries, live=live)
+            vectors = None
+            if request.by_meaning:
+                vectors = self._embedder.embed(queries, version=live, instruction=instruction)
+            rows = self._store.reader.nearest
+            found = find_hits(rows, live, request, vectors=vectors, texts=queries)
             hits = _as_hits(found, live=live, queries=queries, output_fields=output_fields)
             return hits[0] if isinstance(texts, str) else hits
 
@@ -196,10 +216,12 @@ class Collection:
             StoreError: Milvus stays away.
         """
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-        _check_words(filter, limit=limit, group_by=group_by, fields=output_fields)
+        request = SearchRequest.of(
+            limit=limit, where=filter, group_by=group_by, fields=output_fields
+        )
 
         def search(live: LiveVersion) -> BatchHits:
-            found = self._nearest(live, queries, limit, filter, group_by, output_fields)
+            found = find_hits(self._store.reader.nearest, live, request, vectors=queries)
             nameless = [None] * len(found)
             return _as_hits(found, live=live, queries=nameless, output_fields=output_fields)
 
@@ -292,76 +314,10 @@ class Collection:
             self._looking_up = None
         return self._store.versions.find(self.name)
 
-    def _nearest(
-        self,
-        live: LiveVersion,
-        vectors: Vectors,
-        limit: int,
-        where: str,
-        group_by: str | None,
-        fields: Sequence[str] | None,
-    ) -> list[list[Hit]]:
-        def search(places: Sequence[int], num_hits: int) -> list[list[Hit]]:
-            step = max(_ROWS_PER_REQUEST // num_hits, 1)
-            return [
-                hits
-                for start in range(0, len(places), step)
-                for hits in self._store.reader.nearest.search(
-                    live.name,
-                    vectors[list(places[start : start + step])],
-                    layout=live.layout,
-                    limit=num_hits,
-                    where=where.strip(),
-                    fields=fields,
-                )
-            ]
-
-        everyone = range(len(vectors))
-        if group_by is None:
-            return search(everyone, limit)
-        return _best_of_documents(search, num_queries=len(vectors), limit=limit)
-
 
 def closed(name: str) -> StoreError:
     """Return the error for a call of a collection that was closed."""
     return StoreError(f"the collection {name!r} was closed", remedy="Open it again.")
-
-
-def _best_of_documents(
-    search: Callable[[Sequence[int], int], list[list[Hit]]], *, num_queries: int, limit: int
-) -> list[list[Hit]]:
-    """Return each query's best chunk of each document, searching wider until there are enough.
-
-    Milvus before 2.4 takes a request to group its hits, and does not.
-    """
-    best: list[list[Hit]] = [[] for _ in range(num_queries)]
-    open_places: Sequence[int] = range(num_queries)
-    num_hits = limit
-    while open_places and num_hits < MAX_HITS:
-        num_hits = min(num_hits * _CHUNKS_PER_DOCUMENT, MAX_HITS)
-        unfilled = []
-        for place, hits in zip(open_places, search(open_places, num_hits), strict=True):
-            by_document: dict[str, Hit] = {}
-            for hit in hits:
-                by_document.setdefault(hit.doc_id, hit)
-            best[place] = list(by_document.values())[:limit]
-            if len(by_document) < limit and len(hits) == num_hits:
-                unfilled.append(place)
-        open_places = unfilled
-    return best
-
-
-def _check_words(where: object, *, limit: int, group_by: object, fields: object) -> None:
-    if not 1 <= limit <= MAX_HITS:
-        raise QueryError(f"a search returns 1 to {MAX_HITS} hits, not {limit}")
-    if not isinstance(where, str):
-        raise QueryError(f"a filter is an expression, not {type(where).__name__}")
-    if any("\ud800" <= character <= "\udfff" for character in where):
-        raise QueryError("the filter is not UTF-8")
-    if group_by not in (None, "document"):
-        raise QueryError(f"group_by is 'document' or None, not {group_by!r}")
-    if isinstance(fields, str):
-        raise QueryError("output_fields is a list of names, not a text")
 
 
 def _as_hits(

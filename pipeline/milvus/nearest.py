@@ -1,4 +1,4 @@
-"""The rows nearest to vectors: many in a request, and a wrong filter told from an outage."""
+"""The rows nearest to vectors, or to words: many in a request, wrong filters told from outages."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -11,15 +11,22 @@ from embed_index.pipeline.milvus.retry import (
     RequestTooLargeError,
     is_refusal,
 )
-from embed_index.pipeline.milvus.rows import KEY_FIELDS, POSITION_FIELDS, read_chunk
+from embed_index.pipeline.milvus.rows import (
+    KEY_FIELDS,
+    MAX_TEXT_BYTES,
+    POSITION_FIELDS,
+    read_chunk,
+)
 from embed_index.pipeline.milvus.schema import CollectionLayout
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import Hit
 from embed_index.pipeline.milvus.versions import load_collection
+from embed_index.schemas.columns import TEXT_TERMS
 from embed_index.schemas.errors import QueryError, StoreError
 from embed_index.schemas.records import Vectors
 
 Consistency: TypeAlias = Literal["Strong", "Bounded"]
+Queries: TypeAlias = Vectors | Sequence[str]
 
 _FILTER_DOUBT_SECONDS = 0.3
 """A wrong filter and a passing trouble have one code on Milvus 2.3."""
@@ -78,38 +85,73 @@ class NearestRows:
         )
         return self._search(request, np.ascontiguousarray(vectors, dtype=np.float32))
 
-    def _search(self, request: "_Request", vectors: Vectors) -> list[list[Hit]]:
+    def search_texts(
+        self,
+        version: str,
+        texts: Sequence[str],
+        *,
+        layout: CollectionLayout,
+        limit: int,
+        where: str = "",
+        fields: Sequence[str] | None = None,
+        consistency: Consistency = "Bounded",
+    ) -> list[list[Hit]]:
+        """Return the chunks that share most words with each text, by BM25, the best first.
+
+        Chunks without one of its words are left out. The others are as for `search`.
+
+        Raises:
+            QueryError: The version has no text search, a text is longer than Milvus takes, or as
+                for `search`.
+            ConfigurationError: The version is gone.
+            StoreError: Milvus stays away, or refuses.
+        """
+        check_text_search(layout, version=version)
+        for text in texts:
+            check_words(text)
+        request = _Request(
+            version=version,
+            layout=layout,
+            limit=limit,
+            where=where,
+            fields=_check_fields(fields, layout=layout, version=version),
+            consistency=consistency,
+            field=TEXT_TERMS,
+        )
+        return self._search(request, texts)
+
+    def _search(self, request: "_Request", queries: Queries) -> list[list[Hit]]:
         try:
-            return self._search_filtered(request, vectors)
+            return self._search_filtered(request, queries)
         except RequestTooLargeError as error:
-            if len(vectors) == 1:
+            if len(queries) == 1:
                 raise QueryError(
                     f"{request.limit:,} hits of {request.version!r} are larger than a message of"
                     " Milvus may be",
                     remedy="Ask for fewer, or without their texts.",
                 ) from error
-            middle = len(vectors) // 2
+            middle = len(queries) // 2
             return [
-                *self._search(request, vectors[:middle]),
-                *self._search(request, vectors[middle:]),
+                *self._search(request, queries[:middle]),
+                *self._search(request, queries[middle:]),
             ]
 
-    def _search_filtered(self, request: "_Request", vectors: Vectors) -> list[list[Hit]]:
+    def _search_filtered(self, request: "_Request", queries: Queries) -> list[list[Hit]]:
         if not request.where:
-            return self._call(request, vectors)
+            return self._call(request, queries)
         brief = OutagePolicy(
             retry_seconds=self._retry.retry_seconds,
             doubt_seconds=min(self._retry.doubt_seconds, _FILTER_DOUBT_SECONDS),
         )
         try:
-            return self._call(request, vectors, policy=brief)
+            return self._call(request, queries, policy=brief)
         except StoreError as error:
             if not is_refusal(error.__cause__):
                 raise
         # Where Milvus is in trouble the search fails without its filter, too.
-        self._call(request.unfiltered(), vectors[:1])
+        self._call(request.unfiltered(), queries[:1])
         try:
-            return self._call(request, vectors, policy=brief)
+            return self._call(request, queries, policy=brief)
         except StoreError as error:
             if not is_refusal(error.__cause__):
                 raise
@@ -120,17 +162,17 @@ class NearestRows:
             ) from error
 
     def _call(
-        self, request: "_Request", vectors: Vectors, *, policy: OutagePolicy | None = None
+        self, request: "_Request", queries: Queries, *, policy: OutagePolicy | None = None
     ) -> list[list[Hit]]:
         def search(client: MilvusClient) -> list[list[Hit]]:
             found = client.search(
                 request.version,
-                data=list(vectors),
-                anns_field="embedding",
+                data=list(queries),
+                anns_field=request.field,
                 filter=request.where,
                 limit=request.limit,
                 output_fields=[*KEY_FIELDS, *POSITION_FIELDS, *request.fields],
-                search_params={"metric_type": "COSINE"},
+                search_params={"metric_type": request.metric},
                 consistency_level=request.consistency,
                 timeout=self._connection.call_seconds,
             )
@@ -158,8 +200,11 @@ class _Request:
         where: str,
         fields: tuple[str, ...],
         consistency: Consistency,
+        field: str = "embedding",
     ) -> None:
         self.version = version
+        self.field = field
+        self.metric = "BM25" if field == TEXT_TERMS else "COSINE"
         self.limit = limit
         self.where = where
         self.fields = fields
@@ -176,14 +221,45 @@ class _Request:
             where="",
             fields=(),
             consistency=self.consistency,
+            field=self.field,
         )
 
     def read(self, hit: Any) -> Hit:
         """Turn what pymilvus gives into a record."""
+        score = float(hit["distance"])
         return Hit(
-            score=float(hit["distance"]),
+            # Milvus Lite gives BM25 below zero, which it never is.
+            score=abs(score) if self.metric == "BM25" else score,
             version=self.version,
             chunk=read_chunk(hit["entity"], columns=self._columns),
+        )
+
+
+def check_text_search(layout: CollectionLayout, *, version: str) -> None:
+    """Refuse to search a version by words that keeps none.
+
+    Raises:
+        QueryError: It has no text search.
+    """
+    if not layout.text_search:
+        raise QueryError(
+            f"{version!r} cannot be searched by words",
+            remedy="Search by meaning (mode dense), or set `text_search = true` under [index]"
+            " and run the job with --rebuild.",
+        )
+
+
+def check_words(text: str) -> None:
+    """Refuse a text that is longer than Milvus takes as words.
+
+    Raises:
+        QueryError: It is.
+    """
+    num_bytes = len(text.encode("utf-8"))
+    if num_bytes > MAX_TEXT_BYTES:
+        raise QueryError(
+            f"the query has {num_bytes:,} bytes, and Milvus takes {MAX_TEXT_BYTES:,} of words",
+            remedy="Search with a shorter text, or by meaning (mode dense).",
         )
 
 

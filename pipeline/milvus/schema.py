@@ -18,9 +18,16 @@ from embed_index.pipeline.milvus.rows import (
     MAX_TEXT_BYTES,
 )
 from embed_index.pipeline.milvus.sdk import CollectionSchema, DataType, FieldSchema
+from embed_index.pipeline.milvus.terms import (
+    analyzer_params,
+    has_terms,
+    terms_field,
+    terms_function,
+)
 from embed_index.schemas.columns import (
     MAX_CARRIED_TEXT_BYTES,
     RESERVED_COLUMNS,
+    TEXT_TERMS,
     CarriedColumn,
     CarriedType,
 )
@@ -49,12 +56,24 @@ class CollectionLayout:
 
     dimension: int
     carried: tuple[CarriedColumn, ...]
+    text_search: bool = False
+    """Whether Milvus keeps the words of each text."""
 
 
 def build_schema(
-    contract: CollectionContract, *, carried: Sequence[CarriedColumn]
+    contract: CollectionContract, *, carried: Sequence[CarriedColumn], embedded: bool = False
 ) -> CollectionSchema:
-    """Return the schema of a new version, the contract in its description."""
+    """Return the schema of a new version, the contract in its description.
+
+    Args:
+        contract: Of the version.
+        carried: Its metadata columns.
+        embedded: Whether it is one of Milvus Lite, which spells analyzers another way.
+    """
+    analyzed: dict[str, Any] = {}
+    if contract.text_analyzer:
+        params = analyzer_params(contract.text_analyzer, embedded=embedded)
+        analyzed = {"enable_analyzer": True, "analyzer_params": params}
     return CollectionSchema(
         [
             FieldSchema(
@@ -67,12 +86,14 @@ def build_schema(
             FieldSchema("char_end", DataType.INT64),
             FieldSchema("num_tokens", DataType.INT64),
             FieldSchema("doc_hash", DataType.VARCHAR, max_length=32),
-            FieldSchema("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES),
+            FieldSchema("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES, **analyzed),
             FieldSchema("text_complete", DataType.BOOL),
             FieldSchema("source", DataType.VARCHAR, max_length=MAX_SOURCE_BYTES),
             *(_carried_field(column) for column in carried),
             FieldSchema("embedding", DataType.FLOAT_VECTOR, dim=contract.dimension),
+            *((terms_field(),) if contract.text_analyzer else ()),
         ],
+        functions=[terms_function()] if contract.text_analyzer else [],
         description=contract.model_dump_json(),
         auto_id=False,
         enable_dynamic_field=False,
@@ -106,8 +127,9 @@ def read_layout(description: Mapping[str, Any], *, collection: str) -> Collectio
     if not fields.keys() >= RESERVED_COLUMNS:
         raise _not_ours(collection)
     carried = []
+    text_search = has_terms(description)
     for name, field in fields.items():
-        if name in RESERVED_COLUMNS:
+        if name in RESERVED_COLUMNS or (text_search and name == TEXT_TERMS):
             continue
         if field["type"] not in _CARRIED_NAMES:
             raise _not_ours(collection)
@@ -119,7 +141,9 @@ def read_layout(description: Mapping[str, Any], *, collection: str) -> Collectio
             )
         )
     return CollectionLayout(
-        dimension=int(fields["embedding"]["params"]["dim"]), carried=tuple(carried)
+        dimension=int(fields["embedding"]["params"]["dim"]),
+        carried=tuple(carried),
+        text_search=text_search,
     )
 
 

@@ -33,7 +33,14 @@ def _without_settings() -> Iterator[None]:
 
 
 with _without_settings(), deferring("pandas", "pandas.api.types", "requests"):
-    from pymilvus import CollectionSchema, DataType, FieldSchema, MilvusClient
+    from pymilvus import (
+        CollectionSchema,
+        DataType,
+        FieldSchema,
+        Function,
+        FunctionType,
+        MilvusClient,
+    )
     from pymilvus.exceptions import MilvusException
     from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
@@ -41,6 +48,8 @@ __all__ = [
     "CollectionSchema",
     "DataType",
     "FieldSchema",
+    "Function",
+    "FunctionType",
     "MilvusClient",
     "MilvusException",
     "common_pb2",

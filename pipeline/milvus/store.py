@@ -83,10 +83,7 @@ class MilvusStore:
 
     def server_version(self) -> str:
         """Return the version as the server spells it."""
-        return self._connection.call(
-            lambda client: str(client.get_server_version(timeout=self._connection.call_seconds)),
-            doing="reading the version",
-        )
+        return self.versions.server_version()
 
     def upsert(self, version: str, batch: EmbeddedBatch) -> int:
         """Write chunks with their vectors, replacing rows of the same key.

@@ -53,10 +53,11 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One chunk near to a query."""
+    """One chunk that a query found."""
 
     score: float
-    """Cosine similarity, 1 for the same direction."""
+    """Cosine similarity, 1 for the same direction; BM25 where words were searched for, and for a
+    hybrid search the sum of both rankings."""
     version: str
     """The collection version that it was found in."""
     chunk: StoredChunk
@@ -86,6 +87,11 @@ class Hit:
     def text(self) -> str | None:
         """The chunk's text, cut where `chunk.text_complete` is false; None if not asked for."""
         return self.chunk.text
+
+    @property
+    def text_complete(self) -> bool:
+        """Whether Milvus holds the chunk's whole text, so that all of its words can be found."""
+        return self.chunk.text_complete
 
     @property
     def carried(self) -> dict[str, CarriedValue]:

@@ -26,7 +26,13 @@ from embed_index.pipeline.milvus.schema import (
     read_layout,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.pipeline.milvus.terms import (
+    TERMS_INDEX,
+    check_embedded_analyzer,
+    check_server,
+    has_terms,
+)
+from embed_index.schemas.columns import TEXT_TERMS, CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import check_collection_name
@@ -68,7 +74,7 @@ class CollectionVersions:
         """
         self.check_alias(alias)
         version = self.next_name(alias)
-        schema = build_schema(contract, carried=carried)
+        schema = build_schema(contract, carried=carried, embedded=self._connection.embedded)
         # Milvus Lite forgets the description.
         properties = (
             {CONTRACT_PROPERTY: contract.model_dump_json()} if self._connection.embedded else {}
@@ -87,20 +93,36 @@ class CollectionVersions:
         self._connection.call(create, doing=f"creating collection {version!r}")
         with self._lock:
             self._layouts[version] = CollectionLayout(
-                dimension=contract.dimension, carried=tuple(carried)
+                dimension=contract.dimension,
+                carried=tuple(carried),
+                text_search=bool(contract.text_analyzer),
             )
         self.load(version)
         return version
 
     def hold_null(self) -> bool:
         """Say whether new collections can have nullable columns: on a server, from 2.5 on."""
+        return self._connection.embedded or knows_null(self.server_version())
+
+    def check_text_search(self, analyzer: str) -> None:
+        """Refuse text search where this Milvus cannot do it, or not with this analyzer.
+
+        Raises:
+            ConfigurationError: It cannot.
+            StoreError: Milvus stays away.
+        """
         if self._connection.embedded:
-            return True
+            check_embedded_analyzer(analyzer)
+        else:
+            check_server(self.server_version(), uri=self._connection.address.uri)
+
+    def server_version(self) -> str:
+        """Return the version as the server spells it."""
 
         def ask(client: MilvusClient) -> str:
             return str(client.get_server_version(timeout=self._connection.call_seconds))
 
-        return knows_null(self._connection.call(ask, doing="reading the version"))
+        return self._connection.call(ask, doing="reading the version")
 
     def next_name(self, alias: str) -> str:
         """Return the name that the next version will have; no collection bears it."""
@@ -357,6 +379,10 @@ def load_collection(client: MilvusClient, collection: str, *, vector_index: str)
         _create_index(client, collection, "embedding", vector_index, metric_type="COSINE")
     if "doc_id" not in indexed:
         _create_text_index(client, collection, "doc_id")
+    if TEXT_TERMS not in indexed:
+        described = client.describe_collection(collection, timeout=_METADATA_SECONDS)
+        if has_terms(described):
+            _create_index(client, collection, TEXT_TERMS, TERMS_INDEX, metric_type="BM25")
     client.load_collection(collection, timeout=_LOAD_SECONDS)
 
 

@@ -49,9 +49,12 @@ def choose_target(
 
     Raises:
         ContractError: The live version was made another way, and no rebuild was asked for.
-        ConfigurationError: The name belongs to a plain collection, or points at another's.
+        ConfigurationError: The name belongs to a plain collection, or points at another's; or
+            Milvus cannot search by words, and is to.
     """
     versions.check_alias(alias)
+    if wanted.text_analyzer:
+        versions.check_text_search(wanted.text_analyzer)
     live = versions.live_version(alias)
     if live is not None and not rebuild:
         return _live_target(versions, live, wanted=wanted, carried=carried)

@@ -230,6 +230,21 @@ def test_state_is_kept_beside_the_job_file(tmp_path: Path, toml: str | None, hom
             "--batch-tokens",
         ),
         (
+            "[index]\ntext_search = true\ntext_analyzer = 'klingon'\n",
+            "must be standard, english, chinese or a JSON object such as",
+            "--text-analyzer",
+        ),
+        (
+            "[index]\ntext_analyzer = 'english'\n",
+            "text_analyzer says how words are searched for, and text_search is off",
+            "--text-search",
+        ),
+        (
+            "[source]\ncarry = ['text_sparse']\n[index]\ntext_search = true\n",
+            "carry names 'text_sparse', a field that every collection with text_search has",
+            "--carry",
+        ),
+        (
             "[source]\nid_column = 'text'\n",
             "id_column and text_column are both 'text'",
             "--id-column",
