@@ -30,9 +30,12 @@ SCRIPTS = {
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "sample_generate_corpus", SAMPLE_DATA / "generate_corpus.py"
-    )
+    return script("generate_corpus")
+
+
+def script(name: str) -> ModuleType:
+    """Import a script of the sample data."""
+    spec = importlib.util.spec_from_file_location(f"sample_{name}", SAMPLE_DATA / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -165,3 +168,17 @@ def test_generating_twice_gives_the_same_bytes(generator: ModuleType, tmp_path: 
     first, second = (generator.write_corpus(tmp_path / name) for name in ("first", "second"))
 
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_code_pages_and_their_queries_can_be_written_again(tmp_path: Path) -> None:
+    script("generate_codes").write_codes(tmp_path)
+
+    committed = SAMPLE_DATA / "codes"
+    rows = pq.read_table(committed / "codes.parquet")
+    queries = (committed / "queries.jsonl").read_text(encoding="utf-8")
+    answers = [json.loads(line)["doc_ids"] for line in queries.splitlines()]
+    assert pq.read_table(tmp_path / "codes.parquet").equals(rows)
+    assert (tmp_path / "queries.jsonl").read_text(encoding="utf-8") == queries
+    assert len(answers) == 20
+    assert {name for names in answers for name in names} <= set(rows["id"].to_pylist())
+    assert rows.schema.names == COLUMNS
