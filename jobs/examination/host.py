@@ -89,6 +89,7 @@ def _check_milvus(settings: JobSettings) -> HostCheck:
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
         ca_file=settings.milvus_ca_file,
+        text_analyzer=settings.text_analyzer if settings.text_search else "",
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.milvus.terms import check_embedded_analyzer
 from embed_index.schemas.host_check import HostCheck
 
 _OLDEST = (2, 3)
@@ -14,15 +15,26 @@ _CALL_SECONDS = 10.0
 _IMPATIENT = OutagePolicy(retry_seconds=0.0, doubt_seconds=0.0)
 
 
-def check_milvus(uri: str, *, token: str, database: str, ca_file: Path | None) -> HostCheck:
+def check_milvus(
+    uri: str, *, token: str, database: str, ca_file: Path | None, text_analyzer: str = ""
+) -> HostCheck:
     """Connect to Milvus and ask for its version; an embedded one is not created.
 
+    Args:
+        uri: As for `open_store`, and so are the next three.
+        token: Empty for none.
+        database: Empty for the default one.
+        ca_file: None for the system's authorities.
+        text_analyzer: Of the text search that Milvus shall do; empty for none.
+
     Raises:
-        ConfigurationError: The address, the database or the file is wrong.
+        ConfigurationError: The address, the database or the file is wrong, or it cannot do that.
         StoreError: It is away, refuses the token, or another process has the folder open.
     """
     path = parse_address(uri).embedded_path
     if path is not None and not path.exists():
+        if text_analyzer:
+            check_embedded_analyzer(text_analyzer)
         return HostCheck(
             subject="Milvus", outcome="ok", found=f"{path}, made by the first run (Milvus Lite)"
         )
@@ -36,6 +48,8 @@ def check_milvus(uri: str, *, token: str, database: str, ca_file: Path | None) -
         call_seconds=_CALL_SECONDS,
     ) as store:
         version = store.server_version()
+        if text_analyzer:
+            store.versions.check_text_search(text_analyzer)
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if path is None and numbers < _OLDEST:
         return HostCheck(

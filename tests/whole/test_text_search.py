@@ -164,6 +164,6 @@ def test_a_server_that_cannot_search_by_words_is_named_before_the_first_document
 
     refused = job.run(TEXT, expect=2)
 
-    assert f"Milvus at {milvus_server.uri} is " in refused.stderr
-    assert "2.3.5, and searches by words from 2.5 on" in refused.stderr
+    assert f"Milvus at {milvus_server.uri} is v2.3.5" in refused.stderr
+    assert "searches by words from 2.5 on" in refused.stderr
     assert (job.versions(), hash_server.num_embedded) == ([], num_embedded)

@@ -343,6 +343,18 @@ def test_milvus_lite_that_another_process_has_open_is_an_outage(host: Path) -> N
     assert problem["found"] == f"Milvus Lite at {uri} is open in another process"
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_text_search_that_milvus_lite_cannot_do_is_a_mistake(host: Path, exists: bool) -> None:
+    uri = str(host / "words.db")
+    if exists:
+        open_store(uri).close()
+    (host / "job.toml").write_text('[index]\ntext_search = true\ntext_analyzer = "english"\n')
+
+    problem = the_problem(doctor("--job", "job.toml", "--milvus-uri", uri, expect=2))
+
+    assert problem["found"].startswith("text_analyzer: Milvus Lite has no english")
+
+
 @pytest.mark.milvus_server
 def test_version_of_a_milvus_server_is_told(host: Path, milvus_server: MilvusServer) -> None:
     milvus = doctor("--milvus-uri", milvus_server.uri, expect=0)["Milvus"]
