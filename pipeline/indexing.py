@@ -220,9 +220,12 @@ class Indexing:
         self._dead_letters.record(duplicate_letter(rows, place) for place in lost)
         tally.num_repeated += len(repeated) - len(lost)
         num_unchanged = len(rows) - len(differences)
-        tally.num_documents_read += len(rows) + len(rows.dead_letters)
+        num_files = sum(letter.source.is_file for letter in rows.dead_letters)
+        num_refused = len(rows.dead_letters) - num_files
+        tally.num_files_skipped += num_files
+        tally.num_documents_read += len(rows) + num_refused
         tally.num_unchanged += num_unchanged
-        tally.num_documents_done += num_unchanged + len(rows.dead_letters) + len(repeated)
+        tally.num_documents_done += num_unchanged + num_refused + len(repeated)
         to_write = [
             (rows.document(difference.place), difference)
             for difference in differences

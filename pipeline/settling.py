@@ -55,7 +55,7 @@ def settle(
         return
     live = store.versions.live(alias)
     is_live = live == target.name
-    if indexing.is_complete:
+    if indexing.is_complete and not tally.num_files_skipped:
         if deletion.allowed or not is_live:
             # What nobody could find yet is not missed by anybody, so that no limit holds.
             limits = deletion if is_live else replace(deletion, force=True)
@@ -73,15 +73,31 @@ def settle(
         documents.mark_flushed()
     if not indexing.is_complete:
         return
-    indexing.corpus_pass.seal()
-    ledger.dead_letters.close_unseen(target.name, run=run)
+    if not tally.num_files_skipped:
+        # What stands in a skipped file was not met, and yet is not gone.
+        indexing.corpus_pass.seal()
+        ledger.dead_letters.close_unseen(target.name, run=run)
     if not is_live:
         if live is not None:
+            _check_skipped(tally, live=live, target=target, limits=deletion)
             _check_losses(live, ledger=ledger, store=store, documents=documents, limits=deletion)
         _check_contract(store, target=target, canaries=canaries, alias=alias)
         _check_rows(store, ledger=ledger, documents=documents, alias=alias)
         store.versions.set_live(alias, version=target.name)
     ledger.mark_live(target.name)
+
+
+def _check_skipped(
+    tally: RunTally, *, live: str, target: TargetVersion, limits: DeletionLimits
+) -> None:
+    """Refuse to put a version in the place of the live one that lacks what was not read."""
+    if tally.num_files_skipped and not limits.force:
+        raise ConfigurationError(
+            f"rebuild: {tally.num_files_skipped:,} files were skipped, whose documents"
+            f" {target.name} may lack; {live} stays live",
+            remedy="Mend the files that the dead letters name, and run once more with --rebuild,"
+            " which embeds nothing again; or go without them, with --rebuild --force.",
+        )
 
 
 def _check_losses(

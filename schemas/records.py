@@ -5,7 +5,7 @@ and from any stage -> DeadLetter
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ Rows of two batches are equal only if their words are, but for zeros at the end.
 """
 Stage: TypeAlias = Literal["read", "chunk", "embed", "upsert"]
 
+_NONE = -1
+"""For the row group and the row of what is a whole file."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
@@ -32,8 +35,18 @@ class SourceRow:
     row: int
     """Counted from 0 within the row group."""
 
+    @classmethod
+    def of_file(cls, path: str) -> Self:
+        """Return what stands for a whole file: no row group and no row of it."""
+        return cls(path=path, row_group=_NONE, row=_NONE)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a whole file is meant."""
+        return self.row_group == _NONE
+
     def __str__(self) -> str:
-        return f"{self.path}#{self.row_group}:{self.row}"
+        return self.path if self.is_file else f"{self.path}#{self.row_group}:{self.row}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,13 @@ class JobSettings(BaseModel):
         ),
         AfterValidator(check.carried_names),
     ] = ()
+    on_bad_file: Annotated[
+        Literal["stop", "skip"],
+        Setting(
+            section="source",
+            help="What a file that cannot be read does: end the run, or count as a dead letter.",
+        ),
+    ] = "stop"
 
     model: Annotated[
         str,

@@ -34,6 +34,8 @@ class RunCounters:
     """Of chunks whose vectors were kept."""
     num_dead_letters: int = 0
     """Also of chunks that an earlier run was refused, as long as their document is unchanged."""
+    num_files_skipped: int = 0
+    """Could not be read, or not to their end; each is a dead letter, too."""
     seconds: float = 0.0
 
     @property
@@ -72,6 +74,7 @@ class RunSummary(RunCounters):
             ("chunks", f"{self.num_chunks_embedded:,} embedded, {self.num_chunks_reused:,} kept"),
             ("tokens", f"{self.num_tokens:,} embedded, {self.num_tokens_saved:,} saved"),
             *((("precision", self.precision),) if self.precision else ()),
+            *((("skipped files", self._skipped()),) if self.num_files_skipped else ()),
             ("dead letters", self._dead_letters()),
             ("time", f"{self.seconds:,.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
         ]
@@ -81,6 +84,9 @@ class RunSummary(RunCounters):
         names = ["new", "changed", "unchanged", "refreshed", "deleted"]
         names += [name for name in ("missing", "repeated") if getattr(self, f"num_{name}")]
         return ", ".join(f"{getattr(self, f'num_{name}'):,} {name}" for name in names)
+
+    def _skipped(self) -> str:
+        return f"{self.num_files_skipped:,}; nothing was deleted, for documents may stand in them"
 
     def _dead_letters(self) -> str:
         place = f", see {self.dead_letters_file}" if self.dead_letters_file else ""

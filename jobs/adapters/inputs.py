@@ -85,8 +85,13 @@ def check_own_weights(settings: JobSettings, model: ModelFiles) -> None:
         refuse_broken_weights(Path(model.location))
 
 
-def check_inputs(settings: JobSettings) -> JobInputs:
+def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobInputs:
     """Find model and corpus and check them against the settings.
+
+    Args:
+        settings: Of the job.
+        skip_bad_files: Whether files that cannot be read are left out; only for what takes nothing
+            for missing because it was not read.
 
     Raises:
         ConfigurationError: A setting, a file or a column is unusable.
@@ -109,6 +114,7 @@ def check_inputs(settings: JobSettings) -> JobInputs:
         text_column=settings.text_column,
         carry=settings.carry,
         id_from=settings.id_from,
+        skip_bad_files=skip_bad_files,
     )
     return JobInputs(
         settings=settings,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from embed_index.jobs.runs.history import CollectionStatus, PastRun, VersionCounts
 from embed_index.schemas.moments import in_words
+from embed_index.schemas.summary import RunCounters
 
 _HEAD = (
     "started",
@@ -44,7 +45,8 @@ def status_as_text(status: CollectionStatus) -> str:
     ended = None if success is None else success.record.finished_at
     if success is not None and ended is not None and status.fresh_seconds is not None:
         ago = _span(status.fresh_seconds)
-        fresh = f"in step {ago} ago, at {in_words(ended)} ({success.record.version})"
+        but = _but(success.record.counters)
+        fresh = f"in step {ago} ago, at {in_words(ended)} ({success.record.version}){but}"
     facts = [
         ("collection", status.collection),
         ("running", "no" if holder is None else _words(status)),
@@ -109,7 +111,7 @@ def _cells(run: PastRun) -> tuple[str, ...]:
     code = run.record.exit_code
     return (
         in_words(run.record.started_at),
-        run.outcome,
+        run.outcome + _but(counters),
         *(f"{number:,}" for number in numbers),
         f"{counters.seconds:,.1f}",
         f"{counters.tokens_per_second:,.0f}",
@@ -130,7 +132,12 @@ def _run_as_text(run: PastRun) -> str:
     code = "" if record.exit_code is None else f", exit code {record.exit_code}"
     first_line = record.error.partition("\n")[0]
     error = f": {first_line}" if first_line else ""
-    return f"{in_words(record.started_at)}, {run.outcome}{code}{error}"
+    return f"{in_words(record.started_at)}, {run.outcome}{_but(record.counters)}{code}{error}"
+
+
+def _but(counters: RunCounters) -> str:
+    skipped = counters.num_files_skipped
+    return f" but for {skipped:,} file{'s' * (skipped > 1)}" if skipped else ""
 
 
 def _words(status: CollectionStatus) -> str:

@@ -40,7 +40,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():
-            inputs = check_inputs(settings)
+            inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
             store = stack.enter_context(open_job_store(settings))
             target = target_of(
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()

@@ -41,7 +41,7 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
         EmbedIndexError: As the exit codes say; letters that remain are no error here.
     """
     with ExitStack() as stack:
-        inputs = check_inputs(settings)
+        inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
         # Before the lock is taken, so that nothing is created where there is nothing to do.
         find_ledger(settings, settings.collection)
         stack.enter_context(locked_collection(settings))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embed_index.pipeline.corpus.bad_files import BadFiles
 from embed_index.pipeline.corpus.batching import (
     Part,
     cut_by_bytes,
@@ -53,6 +54,7 @@ class ParquetSource:
         text_column: str,
         carry: Sequence[str] = (),
         id_from: IdFrom = "column",
+        skip_bad_files: bool = False,
     ) -> None:
         """Open every file's footer and check its columns, so that a bad corpus fails at once.
 
@@ -63,6 +65,8 @@ class ParquetSource:
             carry: Metadata columns to store beside each chunk, such as `lang` or
                 `created at as created_at`.
             id_from: Whether ids stand in the column, or are made.
+            skip_bad_files: Whether one that is not as it should be is left out, as a dead letter;
+                `read` yields these letters last.
 
         Raises:
             ConfigurationError: No such file, not Parquet, or a column is missing or of a type
@@ -76,12 +80,14 @@ class ParquetSource:
         self._names = listing.names
         self.num_rows = 0
         self._layout = CarriedLayout(self._columns)
+        self._bad_files = BadFiles(skip=skip_bad_files)
         said: dict[str, None] = {}
-        for file in self.files:
-            with open_parquet(file) as parquet:
+        for file, name in zip(self.files, self._names, strict=True):
+            with self._bad_files.left_out(name), open_parquet(file) as parquet:
+                said |= dict.fromkeys(self._columns_of(file, parquet).said)
                 self.num_rows += parquet.metadata.num_rows
                 schema = parquet.schema_arrow
-                said |= dict.fromkeys(self._columns_of(file, parquet).said)
+        self._bad_files.check_any_left(len(self.files))
         lacking = self._layout.check(schema, num_files=len(self.files))
         self.carried_columns = self._layout.settle()
         self._num_nulls: Counter[int] = Counter()
@@ -107,12 +113,19 @@ class ParquetSource:
             # A large text is held by its rows alone.
             parts.clear()
             yield rows
+        if letters := self._bad_files.letters():
+            columns = [pa.nulls(0)] * (FIRST_CARRIED + len(self._columns.carry))
+            nothing = pa.RecordBatch.from_arrays(
+                columns, names=[str(n) for n in range(len(columns))]
+            )
+            rows = conversion.convert(nothing, RowPlaces.of_spans([]))
+            yield rows.take([], dead_letters=letters)
         self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
 
     def _parts(self) -> Iterator[Part]:
         for file, name in zip(self.files, self._names, strict=True):
             before = _state(file)
-            with open_parquet(file) as parquet:
+            with self._bad_files.left_out(name), open_parquet(file) as parquet:
                 columns = self._columns_of(file, parquet)
                 by_column = not _is_signed(file, parquet)
                 num_before = 0
@@ -145,7 +158,7 @@ class ParquetSource:
     def take_notices(self) -> list[str]:
         """Return what should be said of the corpus and was not yet."""
         notices, self._notices = self._notices, []
-        return notices
+        return [*notices, *self._bad_files.take_untold()]
 
     def _columns_of(self, file: Path, parquet: pq.ParquetFile) -> FileColumns:
         columns = self._columns.of_file(file, parquet.schema_arrow)
@@ -155,8 +168,9 @@ class ParquetSource:
     def _read(
         self, group: "_RowGroup", parquet: pq.ParquetFile, *, by_column: bool
     ) -> Iterator[Part]:
-        repeating = group.repeating() if by_column else []
-        batch_size = rows_per_batch(group.metadata, group.columns.names(), by_column=by_column)
+        with _readable_errors(group.file, group.number, 0):
+            repeating = group.repeating() if by_column else []
+            batch_size = rows_per_batch(group.metadata, group.columns.names(), by_column=by_column)
         if repeating:
             with open_parquet(group.file, read_dictionary=repeating) as again:
                 yield from self._read_batches(group, again, batch_size)
@@ -292,7 +306,8 @@ def _is_pointer(file: Path) -> bool:
 def _readable_errors(file: Path | str, row_group: int, row: int) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        # A damaged footer may name columns of a row group otherwise than its schema does.
         raise ConfigurationError(
             f"input: {file} cannot be read at row group {row_group}, about row {row}"
             f" ({_reason(error)})",

@@ -138,6 +138,11 @@ def _metrics(metrics: RunMetrics) -> Sequence[_Metric]:
             "Rows and documents that the last run could not index.",
             counters.num_dead_letters,
         ),
+        _single(
+            "last_run_skipped_files",
+            "Files that the last run could not read to their end.",
+            counters.num_files_skipped,
+        ),
         _single("documents", "Documents in the version last written to.", metrics.num_documents),
         _single("chunks", "Chunks of those documents.", metrics.num_chunks),
         _single(

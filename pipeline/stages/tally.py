@@ -31,6 +31,7 @@ class RunTally:
         self.num_tokens = 0
         self.num_tokens_saved = 0
         self.num_dead_letters = 0
+        self.num_files_skipped = 0
 
     def count_embedded(self, chunks: Sequence[Chunk]) -> None:
         """Count chunks that were embedded."""

@@ -1,17 +1,20 @@
 """Files of a corpus that are wrong as a whole: named with a remedy, and nothing else is lost."""
 
 import base64
+import json
 import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pqe
 import pytest
 from job_fixtures import JobFolder, hashes_of
+
+from embed_index.pipeline.stages.dead_letters import read_dead_letters
 
 CORPUS = {f"d{n:03}": f"Text number {n} speaks of pumps. " * 3 for n in range(240)}
 TABLE = pa.table({"id": ["x"], "text": ["A text."], "topic": ["t"]})
@@ -72,16 +75,18 @@ def nest(path: Path) -> None:
     pq.write_table(TABLE.set_column(2, "topic", pa.array([["t"]])), path)
 
 
-def write_decimals(path: Path) -> None:
-    pq.write_table(TABLE.set_column(2, "topic", pa.array([Decimal("1.50")])), path)
+def write_long_decimals(path: Path) -> None:
+    pq.write_table(
+        TABLE.set_column(2, "topic", pa.array([Decimal("1.50")], pa.decimal128(38, 2))), path
+    )
 
 
-def write_bytes_as_text(path: Path) -> None:
-    pq.write_table(TABLE.set_column(1, "text", pa.array([b"A text."])), path)
+def write_numbers_as_text(path: Path) -> None:
+    pq.write_table(TABLE.set_column(1, "text", pa.array([7])), path)
 
 
-def write_numbers_as_ids(path: Path) -> None:
-    pq.write_table(TABLE.set_column(0, "id", pa.array([1.5])), path)
+def write_booleans_as_ids(path: Path) -> None:
+    pq.write_table(TABLE.set_column(0, "id", pa.array([True])), path)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +101,9 @@ def write_numbers_as_ids(path: Path) -> None:
         (name_column_twice, "has several columns 'text'"),
         (write_other_type, "carry: 'topic' is integer in"),
         (nest, "which a collection cannot carry"),
-        (write_decimals, "which a collection cannot carry"),
-        (write_bytes_as_text, "text_column: 'text' in"),
-        (write_numbers_as_ids, "id_column: 'id' in"),
+        (write_long_decimals, "which a collection cannot carry"),
+        (write_numbers_as_text, "text_column: 'text' in"),
+        (write_booleans_as_ids, "id_column: 'id' in"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_a_remedy(
@@ -139,10 +144,7 @@ def write_in_two_files(job: JobFolder) -> Path:
 
 def test_what_was_indexed_before_a_damaged_page_is_kept(lite_job: JobFolder) -> None:
     damaged = write_in_two_files(lite_job)
-    whole = damaged.read_bytes()
-    with pq.ParquetFile(damaged) as parquet:
-        place = parquet.metadata.row_group(4).column(1).data_page_offset
-    damaged.write_bytes(whole[:place] + bytes(200) + whole[place + 200 :])
+    whole = damage(damaged, row_group=4)
     few_at_once = ("--batch-tokens", "64", "--max-in-flight", "1")
 
     failed = lite_job.run(*few_at_once, expect=2)
@@ -157,6 +159,121 @@ def test_what_was_indexed_before_a_damaged_page_is_kept(lite_job: JobFolder) -> 
     assert 0 < second["num_chunks_embedded"] < len(CORPUS)
     assert first["num_new"] + second["num_new"] + second["num_changed"] == len(CORPUS)
     assert lite_job.doc_hashes("v1") == hashes_of(CORPUS)
+
+
+def damage(file: Path, *, row_group: int) -> bytes:
+    """Spoil a page of the texts; return what the file was."""
+    whole = file.read_bytes()
+    with pq.ParquetFile(file) as parquet:
+        place = parquet.metadata.row_group(row_group).column(1).data_page_offset
+    file.write_bytes(whole[:place] + bytes(200) + whole[place + 200 :])
+    return whole
+
+
+SKIP = ("--on-bad-file", "skip")
+DELETE = ("--delete-missing", "--force")
+
+
+def test_a_skipped_file_costs_one_dead_letter_and_no_document(lite_job: JobFolder) -> None:
+    damaged = write_in_two_files(lite_job)
+    lite_job.run()
+    whole = damage(damaged, row_group=4)
+    (lite_job.folder / "corpus" / "a.parquet").unlink()
+    lite_job.write({"new": "Another document."}, file="c.parquet")
+
+    done = lite_job.run(*SKIP, *DELETE, "--max-dead-letters", "1")
+    refused = lite_job.run(*SKIP, "--max-dead-letters", "0", expect=3)
+    status = lite_job.on_ledger("status")
+    damaged.write_bytes(whole)
+    lite_job.run(*SKIP, *DELETE)
+
+    assert f"input: {damaged} cannot be read at row group 4" in done.stderr
+    assert "the file is skipped (on_bad_file)" in done.stderr
+    assert "skipped files 1; nothing was deleted" in done.stdout
+    assert "1 dead letters of 81 rows" in refused.stderr
+    assert "dead_letters but for 1 file, exit code 3" in status.stdout
+    last, strict, skipping, _ = lite_job.history()
+    assert (skipping["num_new"], skipping["num_unchanged"]) == (1, 80)
+    assert (skipping["num_files_skipped"], skipping["num_dead_letters"]) == (1, 1)
+    assert (skipping["num_deleted"], strict["num_missing"]) == (0, 0)
+    assert (last["num_deleted"], last["num_files_skipped"], last["num_dead_letters"]) == (120, 0, 0)
+    second_half = dict(list(CORPUS.items())[120:])
+    assert lite_job.doc_hashes("v1") == hashes_of({**second_half, "new": "Another document."})
+
+
+def test_the_letter_of_a_skipped_file_names_it_until_it_is_read(lite_job: JobFolder) -> None:
+    damaged = write_in_two_files(lite_job)
+    whole = damage(damaged, row_group=0)
+    lite_job.run(*SKIP, "--max-dead-letters", "1")
+    (file,) = (lite_job.state / "dead-letters").rglob("*.parquet")
+    (letter,) = read_dead_letters(file)
+
+    still = retry(lite_job, *SKIP)
+    damaged.write_bytes(whole)
+    mended = retry(lite_job)
+
+    assert (str(letter.source), letter.stage, letter.reason) == ("b.parquet", "read", "bad_file")
+    assert (still["num_remaining"], still["remaining"][0]["attempts"]) == (1, 2)
+    assert (mended["num_before"], mended["num_remaining"]) == (1, 0)
+    assert mended["num_chunks_embedded"] >= 120
+    assert lite_job.doc_hashes("v1") == hashes_of(CORPUS)
+
+
+def test_a_rebuild_without_a_file_does_not_go_live(lite_job: JobFolder) -> None:
+    damaged = write_in_two_files(lite_job)
+    lite_job.run()
+    whole = damage(damaged, row_group=0)
+
+    failed = lite_job.run(*SKIP, "--rebuild", "--dimension", "32", expect=2)
+    live = lite_job.live()
+    damaged.write_bytes(whole)
+    lite_job.run(*SKIP, "--rebuild", "--dimension", "32")
+
+    assert "rebuild: 1 files were skipped" in failed.stderr
+    assert live == f"{lite_job.collection}_v1"
+    assert lite_job.live() == f"{lite_job.collection}_v2"
+    assert (
+        lite_job.history()[0]["num_chunks_embedded"] == lite_job.history()[1]["num_chunks_embedded"]
+    )
+    assert lite_job.doc_hashes("v2") == hashes_of(CORPUS)
+
+
+def test_a_repair_skips_no_file(lite_job: JobFolder) -> None:
+    damaged = write_in_two_files(lite_job)
+    lite_job.run()
+    damage(damaged, row_group=0)
+
+    done = lite_job.call(
+        "verify",
+        lite_job.collection,
+        "--repair",
+        *without_collection(lite_job, *SKIP, *DELETE),
+        expect=2,
+    )
+
+    assert f"input: {damaged} cannot be read" in done.stderr
+    assert lite_job.doc_hashes("v1") == hashes_of(CORPUS)
+
+
+def test_a_corpus_of_nothing_but_bad_files_is_not_skipped(lite_job: JobFolder) -> None:
+    for name in ("a", "b"):
+        lite_job.write({name: "A good document."}, file=f"{name}.parquet")
+
+    done = lite_job.run(*SKIP, "--text-column", "body", expect=2)
+
+    assert "has no column 'body', and so are the others of 2 files" in done.stderr
+
+
+def without_collection(job: JobFolder, *more: str) -> list[str]:
+    _, *flags = job.arguments(*more)
+    at = flags.index("--collection")
+    return [*flags[:at], *flags[at + 2 :]]
+
+
+def retry(job: JobFolder, *more: str) -> dict[str, Any]:
+    done = job.call("retry", job.collection, "--json", *without_collection(job, *more))
+    retried: dict[str, Any] = json.loads(done.stdout)
+    return retried
 
 
 def test_a_column_that_ends_early_does_not_end_its_documents(

@@ -54,6 +54,50 @@ def test_a_flipped_byte_under_a_checksum_is_found(tmp_path: Path) -> None:
         list(open_source(file).read())
 
 
+def test_a_bad_file_may_be_left_out_as_a_dead_letter(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", some_rows(0))
+    write(tmp_path / "b.parquet", {"id": ["x"], "body": ["the text of x"]})
+    source = ParquetSource([str(tmp_path)], id_column="id", text_column="text", skip_bad_files=True)
+
+    first = [letter for rows in source.read() for letter in rows.dead_letters]
+    notices = source.take_notices()
+    again = [letter for rows in source.read() for letter in rows.dead_letters]
+    write(tmp_path / "b.parquet", some_rows(2))
+    mended = [doc_id for rows in source.read() for doc_id in rows.doc_ids]
+
+    (letter,) = first
+    assert (str(letter.source), letter.reason) == ("b.parquet", "bad_file")
+    assert "has no column 'text'" in letter.detail
+    assert first == again
+    assert len(notices) == 1
+    assert source.take_notices() == []
+    assert mended == ["0", "1"]
+    assert not any(rows.dead_letters for rows in source.read())
+
+
+def test_a_footer_whose_row_groups_name_other_columns_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", some_rows())
+    content = bytearray(file.read_bytes())
+    # A list of one string in Thrift's compact protocol: the path of a column chunk.
+    content[content.index(b"\x19\x18\x04text") + 3] = 0xA1
+    source = open_source(file)
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=r"cannot be read at row group 0.*'utf-8' codec"):
+        list(source.read())
+
+
+def test_a_file_that_changes_is_not_left_out(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", some_rows(4096))
+    source = ParquetSource([str(tmp_path)], id_column="id", text_column="text", skip_bad_files=True)
+    batches = source.read()
+    next(batches)
+    write(file, some_rows(9, prefix="longer"))
+
+    with pytest.raises(UnavailableError, match="was changed or taken away"):
+        list(batches)
+
+
 def test_int96_is_read_beyond_the_years_of_nanoseconds(tmp_path: Path) -> None:
     moments = [
         datetime(9999, 12, 31, tzinfo=UTC),
