@@ -4,7 +4,8 @@ What the server answers decides what becomes of a request:
 
     200 with usable vectors                    returned
     200 with a malformed reply                 sent again a few times, then ServerError
-    200 with NaN or zero vectors               sent again a few times, then RequestRefusedError
+    200 with NaN or zero vectors               RequestRefusedError that names the inputs; a single
+                                               input is sent once more before
     200 for other tokens than were sent        RequestRefusedError: an input is too long for it
     400, 413, 422                              RequestRefusedError: one of the inputs is at fault
     401, 403, redirects, other 4xx             ServerError at once
@@ -52,6 +53,8 @@ _VECTOR_BYTES = 512 * 1024
 _DEFAULT_RETRY = Backoff()
 _FULL_DIALECT = ServerDialect()
 _MAX_BAD_REPLIES = 3
+_MAX_UNUSABLE_VECTORS = 2
+"""Of an input alone. One of several is known by its place, and is sent alone next."""
 _REFUSED = frozenset({400, 413, 422})
 _KEY_REFUSED = frozenset({401, 403})
 _TRY_AGAIN = frozenset({408, 424, 429})
@@ -154,8 +157,13 @@ class EmbeddingClient:
         inputs = [np.ascontiguousarray(ids, dtype=np.int32) for ids in token_ids]
         if not inputs:
             return np.empty((0, dimension), dtype=np.float32)
-        for ids in inputs:
-            self._check(ids)
+        flaws = {
+            place: flaw
+            for place, ids in enumerate(inputs)
+            if (flaw := self._find_flaw(ids)) is not None
+        }
+        for reason, detail in flaws.values():
+            raise RequestRefusedError(reason, detail=detail, places=tuple(flaws))
         num_tokens = sum(ids.size for ids in inputs)
         body = encode_request(
             inputs,
@@ -171,26 +179,23 @@ class EmbeddingClient:
         finally:
             self._tokens_in_flight -= num_tokens
 
-    def _check(self, ids: TokenIds) -> None:
-        """Keep from the server what would kill or hang it."""
+    def _find_flaw(self, ids: TokenIds) -> tuple[str, str] | None:
+        """Return reason and detail of what would kill or hang the server, and is not sent."""
         limits = self._limits
         if ids.ndim != 1 or ids.size == 0:
-            raise RequestRefusedError("no_tokens", detail="the input has no tokens")
+            return "no_tokens", "the input has no tokens"
         if ids.size > limits.max_tokens:
-            raise RequestRefusedError(
-                "too_many_tokens", detail=f"{ids.size} tokens, more than {limits.max_tokens}"
-            )
+            return "too_many_tokens", f"{ids.size} tokens, more than {limits.max_tokens}"
         # Seen as unsigned, a negative id is above every vocabulary.
         if ids.view(np.uint32).max() >= limits.vocab_size:
-            raise RequestRefusedError(
-                "token_out_of_range", detail="a token id is outside the model's vocabulary"
-            )
+            return "token_out_of_range", "a token id is outside the model's vocabulary"
+        return None
 
     async def _embed_body(
         self, body: bytes, *, num_vectors: int, num_tokens: int, dimension: int
     ) -> Vectors:
         failures = _Failures(self._endpoint.url, policy=self._retry, sleep=self._sleep)
-        num_bad_replies = 0
+        num_malformed = num_unusable = 0
         while True:
             try:
                 reply = await self._post(body, num_vectors=num_vectors)
@@ -205,10 +210,20 @@ class EmbeddingClient:
                 await failures.wait(failure)
             except AlteredInputError as error:
                 raise RequestRefusedError("altered_input", detail=str(error)) from error
-            except (MalformedReplyError, UnusableVectorError) as error:
-                num_bad_replies += 1
-                if num_bad_replies >= _MAX_BAD_REPLIES:
-                    self._give_up_on_replies(error)
+            except UnusableVectorError as error:
+                num_unusable += 1
+                if num_vectors > 1 or num_unusable >= _MAX_UNUSABLE_VECTORS:
+                    raise RequestRefusedError(
+                        "unusable_vector", detail=str(error), places=error.places
+                    ) from error
+            except MalformedReplyError as error:
+                num_malformed += 1
+                if num_malformed >= _MAX_BAD_REPLIES:
+                    raise ServerError(
+                        f"The embedding server at {self._endpoint.url} keeps answering wrongly:"
+                        f" {error}.",
+                        remedy="Check that it serves the model and dimension of the job.",
+                    ) from error
 
     async def _post(self, body: bytes, *, num_vectors: int) -> bytes:
         limits = self._limits
@@ -261,14 +276,6 @@ class EmbeddingClient:
             f"The embedding server at {url} answered /v1/embeddings with status {status}.",
             remedy="Check that the address is that of an OpenAI-compatible embeddings server.",
         )
-
-    def _give_up_on_replies(self, error: MalformedReplyError | UnusableVectorError) -> NoReturn:
-        if isinstance(error, UnusableVectorError):
-            raise RequestRefusedError("unusable_vector", detail=str(error)) from error
-        raise ServerError(
-            f"The embedding server at {self._endpoint.url} keeps answering wrongly: {error}.",
-            remedy="Check that it serves the model and dimension of the job.",
-        ) from error
 
 
 class _Failures:

@@ -12,12 +12,14 @@ UNKNOWN = "unknown"
 class RequestRefusedError(Exception):
     """One of the inputs of a request cannot be embedded; the others may well be."""
 
-    def __init__(self, reason: str, *, detail: str) -> None:
+    def __init__(self, reason: str, *, detail: str, places: Sequence[int] = ()) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         """A stable short code."""
         self.detail = detail
         """In words, without the input."""
+        self.places = tuple(places)
+        """Which of the inputs seem to be at fault, where that is known; empty otherwise."""
 
 
 class Embedder(Protocol):
@@ -27,6 +29,6 @@ class Embedder(Protocol):
         """Return unit vectors in the inputs' order, float32, shape (inputs, dimension).
 
         Raises:
-            RequestRefusedError: An input cannot be embedded; the caller finds out which.
+            RequestRefusedError: An input cannot be embedded; the caller proves which, alone.
             ServerError: Nothing can be embedded any more.
         """

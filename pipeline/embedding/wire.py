@@ -21,6 +21,11 @@ class MalformedReplyError(Exception):
 class UnusableVectorError(Exception):
     """A reply is well formed, and holds NaN, infinity or a vector of length zero."""
 
+    def __init__(self, message: str, *, places: Sequence[int]) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
+        """Of the inputs that have no usable vector."""
+
 
 class AlteredInputError(Exception):
     """A reply is well formed, and of other tokens than were sent: an input was cut."""
@@ -105,7 +110,8 @@ def normalise(vectors: Vectors) -> Vectors:
     if not usable.all():
         rows = np.flatnonzero(~usable)
         raise UnusableVectorError(
-            f"{rows.size} of {norms.size} vectors hold NaN or infinity, or have length zero"
+            f"{rows.size} of {norms.size} vectors hold NaN or infinity, or have length zero",
+            places=rows.tolist(),
         )
     unit: Vectors = (vectors / norms[:, None]).astype(np.float32)
     return unit

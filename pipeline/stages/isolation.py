@@ -1,5 +1,6 @@
 """Embedding a batch although some of its chunks cannot be embedded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,43 +42,43 @@ class IsolatedBatch:
 async def embed_or_isolate(
     batch: ChunkBatch, *, embedder: Embedder, dimension: int
 ) -> IsolatedBatch:
-    """Embed a batch; halve it where it is refused, until a chunk at fault stands alone.
+    """Embed a batch; divide it where it is refused, until a chunk at fault stands alone.
 
-    One bad chunk among n costs about 2 log2(n) requests. The chunks' order is kept.
+    Chunks that the refusal names are tried alone, and the others together: one request for each
+    bad chunk. Where it names none, halves are tried: one bad chunk among n costs about 2 log2(n)
+    requests.
 
     Raises:
         ServerError: The server cannot be used.
     """
-    try:
-        vectors = await embedder.embed(
-            [chunk.token_ids for chunk in batch.chunks], dimension=dimension
-        )
-    except RequestRefusedError as refusal:
-        if len(batch.chunks) == 1:
-            return _refused(batch.chunks[0], refusal=refusal, dimension=dimension)
-    else:
-        return IsolatedBatch(
-            embedded=EmbeddedBatch(chunks=batch.chunks, vectors=vectors), refused=()
-        )
-    middle = len(batch.chunks) // 2
-    halves = [
-        await embed_or_isolate(ChunkBatch(chunks=chunks), embedder=embedder, dimension=dimension)
-        for chunks in (batch.chunks[:middle], batch.chunks[middle:])
-    ]
-    return _join(*halves)
-
-
-def _refused(chunk: Chunk, *, refusal: RequestRefusedError, dimension: int) -> IsolatedBatch:
-    nothing = EmbeddedBatch(chunks=(), vectors=np.empty((0, dimension), dtype=np.float32))
-    refused = RefusedChunk(chunk=chunk, reason=refusal.reason, detail=refusal.detail)
-    return IsolatedBatch(embedded=nothing, refused=(refused,))
-
-
-def _join(left: IsolatedBatch, right: IsolatedBatch) -> IsolatedBatch:
+    waiting: list[tuple[Chunk, ...]] = [batch.chunks]
+    embedded: list[Chunk] = []
+    vectors = [np.empty((0, dimension), dtype=np.float32)]
+    refused: list[RefusedChunk] = []
+    while waiting:
+        chunks = waiting.pop()
+        try:
+            made = await embedder.embed([chunk.token_ids for chunk in chunks], dimension=dimension)
+        except RequestRefusedError as refusal:
+            if len(chunks) > 1:
+                waiting.extend(reversed(_divide(chunks, suspects=refusal.places)))
+                continue
+            refused.append(
+                RefusedChunk(chunk=chunks[0], reason=refusal.reason, detail=refusal.detail)
+            )
+        else:
+            embedded.extend(chunks)
+            vectors.append(made)
     return IsolatedBatch(
-        embedded=EmbeddedBatch(
-            chunks=left.embedded.chunks + right.embedded.chunks,
-            vectors=np.concatenate([left.embedded.vectors, right.embedded.vectors]),
-        ),
-        refused=left.refused + right.refused,
+        embedded=EmbeddedBatch(chunks=tuple(embedded), vectors=np.concatenate(vectors)),
+        refused=tuple(refused),
     )
+
+
+def _divide(chunks: tuple[Chunk, ...], *, suspects: Sequence[int]) -> list[tuple[Chunk, ...]]:
+    if not suspects:
+        middle = len(chunks) // 2
+        return [chunks[:middle], chunks[middle:]]
+    named = set(suspects)
+    others = tuple(chunk for place, chunk in enumerate(chunks) if place not in named)
+    return [part for part in (others, *((chunks[place],) for place in suspects)) if part]

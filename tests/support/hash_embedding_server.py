@@ -45,13 +45,16 @@ class _Handler(BaseHTTPRequestHandler):
     """Inputs answered so far, canaries and probes included."""
     changes_after: float = float("inf")
     next_salt: str = ""
+    num_requests: int = 0
     refuses: Callable[[list[int]], bool] = staticmethod(lambda _: False)
+    spoils: Callable[[list[int]], bool] = staticmethod(lambda _: False)
     may_answer: ClassVar[threading.Event]
     was_asked: ClassVar[threading.Event]
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).num_requests += 1
         if self.headers["Authorization"] != f"Bearer {self.key}":
             self._answer(401, {"error": "Unauthorized"})
         elif self.path != "/v1/embeddings":
@@ -70,7 +73,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.was_asked.set()
             self.may_answer.wait()
-            vectors = [vector_of(i, dimension=dimension, salt=self.salt) for i in asked["input"]]
+            vectors = [
+                bytes(4 * dimension)
+                if self.spoils(i)
+                else vector_of(i, dimension=dimension, salt=self.salt)
+                for i in asked["input"]
+            ]
             type(self).num_embedded += len(vectors)
             if self.num_embedded >= self.changes_after:
                 type(self).salt = self.next_salt
@@ -144,6 +152,11 @@ class HashEmbeddingServer:
     def num_embedded(self) -> int:
         return self._handler.num_embedded
 
+    @property
+    def num_requests(self) -> int:
+        """With vectors asked for, probes included."""
+        return self._handler.num_requests
+
     def change_after(self, num_embedded: int, *, salt: str) -> None:
         """Become another model once so many inputs were answered."""
         self._handler.changes_after, self._handler.next_salt = num_embedded, salt
@@ -151,6 +164,10 @@ class HashEmbeddingServer:
     def refuse(self, refuses: Callable[[list[int]], bool]) -> None:
         """Answer 400 from now on where this is true of an input."""
         self._handler.refuses = staticmethod(refuses)
+
+    def spoil(self, spoils: Callable[[list[int]], bool]) -> None:
+        """Give zeros for a vector from now on where this is true of an input."""
+        self._handler.spoils = staticmethod(spoils)
 
     @contextmanager
     def silent(self) -> Iterator[threading.Event]:

@@ -239,3 +239,21 @@ def test_a_new_version_with_dead_chunks_goes_live(picky: JobFolder) -> None:
     assert picky.history()[0]["num_dead_letters"] == 2
     without_server(picky).run(*FLAGS)
     assert picky.history()[0]["num_unchanged"] == len(CORPUS)
+
+
+def test_unusable_vectors_cost_a_few_requests_each(
+    lite_job: JobFolder, tokenizer: ModelTokenizer
+) -> None:
+    spoilt = tokenizer.encode_for_model(" zyzzyva").tolist()[:-1]
+    corpus = {f"d{n}": f"Number {n} speaks of{' zyzzyva' * (n % 3 == 0)}." for n in range(300)}
+    with HashEmbeddingServer() as server:
+        server.spoil(lambda ids: any(ids[k : k + len(spoilt)] == spoilt for k in range(len(ids))))
+        job = replace(lite_job, server=server)
+        job.write(corpus)
+
+        job.run("--max-dead-letters", "100")
+
+        assert server.num_requests < 300
+    good = {doc_id: text for doc_id, text in corpus.items() if "zyzzyva" not in text}
+    assert job.doc_hashes("v1") == hashes_of(good)
+    assert job.history()[0]["num_dead_letters"] == 100

@@ -340,7 +340,17 @@ async def test_an_input_without_a_usable_vector_is_refused(connect: Connect, val
     async with connect(always=lambda _: bad) as (server, client):
         with pytest.raises(RequestRefusedError, match="unusable_vector"):
             await client.embed([ids(1)], dimension=WIDTH)
-    assert len(server.requests) == 3
+    assert len(server.requests) == 2
+
+
+async def test_a_reply_names_the_inputs_without_a_usable_vector(connect: Connect) -> None:
+    good = vector_of([1])
+    bad = reply([in_base64(vector) for vector in (good, [0.0] * WIDTH, good, [0.0] * WIDTH)])
+    async with connect(always=lambda _: bad) as (server, client):
+        with pytest.raises(RequestRefusedError, match="unusable_vector: 2 of 4") as refusal:
+            await client.embed([ids(n) for n in range(4)], dimension=WIDTH)
+    assert refusal.value.places == (1, 3)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -359,7 +369,7 @@ async def test_ids_that_would_harm_the_server_never_leave(
     async with connect() as (server, client):
         with pytest.raises(RequestRefusedError) as refusal:
             await client.embed([ids(1), token_ids], dimension=WIDTH)
-    assert refusal.value.reason == reason
+    assert (refusal.value.reason, refusal.value.places) == (reason, (1,))
     assert server.requests == []
 
 

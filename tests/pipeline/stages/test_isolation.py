@@ -32,28 +32,33 @@ def chunk(index: int) -> Chunk:
 
 
 class Choosy:
-    """Refuses every request that holds a poisoned id."""
+    """Refuses every request that holds a poisoned id, and may say which inputs hold one."""
 
-    def __init__(self, poisoned: set[int]) -> None:
+    def __init__(self, poisoned: set[int], *, names_them: bool = False) -> None:
         self.poisoned = poisoned
+        self.names_them = names_them
         self.num_requests = 0
 
     async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
         self.num_requests += 1
         values = np.concatenate(token_ids)
-        if self.poisoned & set(values.tolist()):
-            raise RequestRefusedError("refused_400", detail="no")
+        places = [place for place, value in enumerate(values.tolist()) if value in self.poisoned]
+        if places:
+            named = places if self.names_them else ()
+            raise RequestRefusedError("refused_400", detail="no", places=named)
         return np.repeat(values[:, None], dimension, axis=1).astype(np.float32)
 
 
-@given(st.integers(1, 40), st.sets(st.integers(0, 39)))
+@given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.booleans())
 async def test_every_good_chunk_gets_its_vector_and_every_bad_one_stands_alone(
-    num_chunks: int, poisoned: set[int]
+    num_chunks: int, poisoned: set[int], names_them: bool
 ) -> None:
     chunks = tuple(chunk(i) for i in range(num_chunks))
 
     isolated = await embed_or_isolate(
-        ChunkBatch(chunks=chunks), embedder=Choosy(poisoned), dimension=4
+        ChunkBatch(chunks=chunks),
+        embedder=Choosy(poisoned, names_them=names_them),
+        dimension=4,
     )
 
     good = [i for i in range(num_chunks) if i not in poisoned]
@@ -73,6 +78,33 @@ async def test_one_bad_chunk_costs_few_requests() -> None:
     )
 
     assert embedder.num_requests == 1 + 2 * 7
+
+
+async def test_chunks_that_a_refusal_names_cost_a_request_each() -> None:
+    embedder = Choosy(set(range(0, 128, 3)), names_them=True)
+
+    await embed_or_isolate(
+        ChunkBatch(chunks=tuple(chunk(i) for i in range(128))), embedder=embedder, dimension=4
+    )
+
+    assert embedder.num_requests == 2 + 43
+
+
+async def test_an_input_that_only_spoils_others_is_not_refused() -> None:
+    """Such as overflow in a kernel that works on a whole batch at once."""
+
+    class Spoilt:
+        async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+            if len(token_ids) > 1:
+                raise RequestRefusedError("unusable_vector", detail="", places=[len(token_ids) - 1])
+            return np.ones((1, dimension), dtype=np.float32)
+
+    isolated = await embed_or_isolate(
+        ChunkBatch(chunks=tuple(chunk(i) for i in range(1500))), embedder=Spoilt(), dimension=4
+    )
+
+    assert not isolated.refused
+    assert len(isolated.embedded.chunks) == len(isolated.embedded.vectors) == 1500
 
 
 async def test_a_server_that_cannot_be_used_is_nobodys_fault_but_its_own() -> None:
