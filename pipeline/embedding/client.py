@@ -162,8 +162,9 @@ class EmbeddingClient:
             for place, ids in enumerate(inputs)
             if (flaw := self._find_flaw(ids)) is not None
         }
-        for reason, detail in flaws.values():
-            raise RequestRefusedError(reason, detail=detail, places=tuple(flaws))
+        for flaw in flaws.values():
+            flaw.places = tuple(flaws)
+            raise flaw
         num_tokens = sum(ids.size for ids in inputs)
         body = encode_request(
             inputs,
@@ -179,16 +180,20 @@ class EmbeddingClient:
         finally:
             self._tokens_in_flight -= num_tokens
 
-    def _find_flaw(self, ids: TokenIds) -> tuple[str, str] | None:
-        """Return reason and detail of what would kill or hang the server, and is not sent."""
+    def _find_flaw(self, ids: TokenIds) -> RequestRefusedError | None:
+        """Return why an input would kill or hang the server, and is not sent."""
         limits = self._limits
         if ids.ndim != 1 or ids.size == 0:
-            return "no_tokens", "the input has no tokens"
+            return RequestRefusedError("no_tokens", detail="the input has no tokens")
         if ids.size > limits.max_tokens:
-            return "too_many_tokens", f"{ids.size} tokens, more than {limits.max_tokens}"
+            return RequestRefusedError(
+                "too_many_tokens", detail=f"{ids.size} tokens, more than {limits.max_tokens}"
+            )
         # Seen as unsigned, a negative id is above every vocabulary.
         if ids.view(np.uint32).max() >= limits.vocab_size:
-            return "token_out_of_range", "a token id is outside the model's vocabulary"
+            return RequestRefusedError(
+                "token_out_of_range", detail="a token id is outside the model's vocabulary"
+            )
         return None
 
     async def _embed_body(
