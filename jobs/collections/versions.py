@@ -20,7 +20,7 @@ from embed_index.schemas.settings import JobSettings
 
 def promote_version(settings: JobSettings, *, version: str | None, force: bool) -> AliasMove:
     """Point the alias at a version; raises as `version_changes.promote`, or LockHeldError."""
-    with _locked(settings) as (store, ledger):
+    with locked_versions(settings) as (store, ledger):
         return promote(
             store, alias=settings.collection, version=version, ledger=ledger, force=force
         )
@@ -28,13 +28,13 @@ def promote_version(settings: JobSettings, *, version: str | None, force: bool) 
 
 def roll_back_version(settings: JobSettings) -> AliasMove:
     """Point the alias at the version before; raises as `roll_back`, or LockHeldError."""
-    with _locked(settings) as (store, ledger):
+    with locked_versions(settings) as (store, ledger):
         return roll_back(store, alias=settings.collection, ledger=ledger)
 
 
 def remove_versions(settings: JobSettings, *, keep: int, dry_run: bool) -> VersionCleanup:
     """Drop old versions, or only say which; raises as `clean_up`, or LockHeldError."""
-    with _locked(settings) as (store, ledger):
+    with locked_versions(settings) as (store, ledger):
         plan = plan_cleanup(store, alias=settings.collection, keep=keep, ledger=ledger)
         if not dry_run:
             clean_up(store, plan, ledger=ledger)
@@ -42,12 +42,20 @@ def remove_versions(settings: JobSettings, *, keep: int, dry_run: bool) -> Versi
 
 
 @contextmanager
-def _locked(settings: JobSettings) -> Iterator[tuple[MilvusStore, Ledger | None]]:
-    """Yield Milvus and the ledger, None where there is none, with no run at work."""
+def locked_versions(
+    settings: JobSettings, *, claim: bool = True
+) -> Iterator[tuple[MilvusStore, Ledger | None]]:
+    """Yield Milvus and the ledger, None where there is none, with no run at work.
+
+    Args:
+        settings: Name the collection.
+        claim: Whether the ledger speaks for the collection from now on, and no other one.
+    """
     path = ledger_path(settings, settings.collection)
     with ExitStack() as stack:
         stack.enter_context(locked_collection(settings))
         ledger = stack.enter_context(Ledger(path)) if path.exists() else None
         store = stack.enter_context(open_job_store(settings))
-        claim_collection(settings, store=store)
+        if claim:
+            claim_collection(settings, store=store)
         yield store, ledger

@@ -16,7 +16,7 @@ def retried_as_text(retried: RetriedLetters) -> str:
         f"{retried.collection} ({retried.version}): {retried.num_before:,} dead letters retried,"
         f" {retried.num_chunks_embedded:,} chunks embedded, {num_remaining:,} remain"
     )
-    lines = [head, *map(_letter_as_text, retried.remaining[:_MAX_LINES])]
+    lines = [head, *map(letter_as_text, retried.remaining[:_MAX_LINES])]
     if num_remaining > _MAX_LINES:
         lines.append(f"  and {num_remaining - _MAX_LINES:,} more")
     return "\n".join(lines)
@@ -31,20 +31,22 @@ def retried_as_json(retried: RetriedLetters) -> str:
             "num_before": retried.num_before,
             "num_remaining": len(retried.remaining),
             "num_chunks_embedded": retried.num_chunks_embedded,
-            "remaining": [_letter_as_fields(known) for known in retried.remaining],
+            "remaining": [letter_as_fields(known) for known in retried.remaining],
         },
         indent=2,
     )
 
 
-def _letter_as_text(known: OpenDeadLetter) -> str:
+def letter_as_text(known: OpenDeadLetter) -> str:
+    """Return one indented line."""
     letter = known.letter
     document = "" if letter.doc_id is None else f" (document {one_line(letter.doc_id)})"
     place = one_line(printable(str(letter.source)))
     return f"  {place}{document}: {letter.stage}, {letter.reason}, attempt {letter.attempts}"
 
 
-def _letter_as_fields(known: OpenDeadLetter) -> dict[str, object]:
+def letter_as_fields(known: OpenDeadLetter) -> dict[str, object]:
+    """Return what JSON says of it."""
     letter = known.letter
     return {
         "doc_id": letter.doc_id,

@@ -11,6 +11,9 @@ from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.layout import MIGRATIONS
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 
+LEDGER_COMPANIONS = ("-wal", "-shm")
+"""Endings of the files that SQLite keeps beside an open one."""
+
 _BUSY_SECONDS = 30.0
 _CACHE_KIB = 32 * 1024
 

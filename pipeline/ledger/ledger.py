@@ -10,7 +10,7 @@ from typing import Self
 
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.documents import DocumentLedger
-from embed_index.pipeline.ledger.file import LedgerFile
+from embed_index.pipeline.ledger.file import LEDGER_COMPANIONS, LedgerFile
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.ledger.runs import RunHistory
 from embed_index.schemas.errors import UnavailableError
@@ -110,6 +110,16 @@ class Ledger:
             connection.execute("DELETE FROM dead_letters WHERE version = ?", (version,))
 
 
+def remove_ledger(path: Path) -> None:
+    """Remove a ledger with what SQLite keeps beside it; one that is not there is no error.
+
+    Raises:
+        OSError: It may not be removed.
+    """
+    for companion in (*LEDGER_COMPANIONS, ""):
+        path.with_name(path.name + companion).unlink(missing_ok=True)
+
+
 def move_ledger(path: Path, *, to: Path) -> None:
     """Give a ledger another name in its folder; nobody else writes to it.
 
@@ -130,7 +140,7 @@ def move_ledger(path: Path, *, to: Path) -> None:
         )
     try:
         path.rename(to)
-        for companion in ("-wal", "-shm"):
+        for companion in LEDGER_COMPANIONS:
             path.with_name(path.name + companion).unlink(missing_ok=True)
     except OSError as error:
         raise explain_disk(

@@ -222,6 +222,21 @@ class CollectionVersions:
         """
         return [name for name in self._names(alias) if self._is_ours(name)]
 
+    def aliases(self) -> Sequence[str]:
+        """Return the names behind which there are versions, finished or not, in their order."""
+        names = self._all_names()
+        ours = {alias_of(name) for name in names if alias_of(name) and self._is_ours(name)}
+        return sorted(alias for alias in ours if alias)
+
+    def drop_alias(self, alias: str) -> None:
+        """Drop a collection's name; its versions stay. One that is not there is no error."""
+
+        def drop(client: MilvusClient) -> None:
+            if self._live(client, alias) is not None:
+                client.drop_alias(alias, timeout=self._connection.call_seconds)
+
+        self._connection.call(drop, doing=f"dropping alias {alias!r}")
+
     def _is_ours(self, name: str) -> bool:
         try:
             self.layout(name)
@@ -230,11 +245,14 @@ class CollectionVersions:
         return True
 
     def _names(self, alias: str) -> Sequence[str]:
+        names = self._all_names()
+        return sorted((name for name in names if alias_of(name) == alias), key=version_number)
+
+    def _all_names(self) -> Sequence[str]:
         def list_all(client: MilvusClient) -> Sequence[str]:
             return tuple(client.list_collections(timeout=self._connection.call_seconds))
 
-        names = self._connection.call(list_all, doing="listing collections")
-        return sorted((name for name in names if alias_of(name) == alias), key=version_number)
+        return self._connection.call(list_all, doing="listing collections")
 
     def exists(self, name: str) -> bool:
         """Say whether a collection or an alias bears this name."""

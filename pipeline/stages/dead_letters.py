@@ -31,11 +31,15 @@ _FIELDS: list[Any] = [
 ]
 _SCHEMA = pa.schema(_FIELDS)
 _ROW_GROUP_ROWS = 4096
+MAX_FILES = 30
+"""Of a collection, the newest; each night with a dead letter leaves one."""
 _PARTIAL = ".partial"
 
 
 class DeadLetterFile:
     """Writes `FOLDER/RUN.parquet`, which exists only complete, and only if there was a letter.
+
+    The newest `MAX_FILES` of the folder stay.
 
     Leaving the `with` block publishes the file, after an exception too: what could not be indexed
     is known either way. After a crash the letters are in the ledger alone, and opening the next
@@ -90,6 +94,9 @@ class DeadLetterFile:
             self._writer = None
             _sync(self._partial)
             self._partial.rename(self.path)
+            # Their names sort by time. What is still open is in the ledger.
+            for old in sorted(self.path.parent.glob("*.parquet"))[:-MAX_FILES]:
+                old.unlink()
             _sync(self.path.parent)
         return self.path
 

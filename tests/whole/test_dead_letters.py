@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embed_index.pipeline.stages.dead_letters import (
+    MAX_FILES,
     DeadLetterFile,
     allowed_dead_letters,
     read_dead_letters,
@@ -134,6 +135,14 @@ def test_what_a_killed_run_left_is_removed_and_older_files_stay(folder: Path) ->
         file.write([letter()])
 
     assert names(folder) == ["run-0.parquet", "run-2.parquet"]
+
+
+def test_only_the_newest_files_stay(folder: Path) -> None:
+    for run in range(MAX_FILES + 3):
+        with DeadLetterFile(folder, run=f"{run:03}") as file:
+            file.write([letter()])
+
+    assert names(folder) == [f"{run:03}.parquet" for run in range(3, MAX_FILES + 3)]
 
 
 def test_names_that_are_not_unicode_are_written_readably(folder: Path) -> None:
