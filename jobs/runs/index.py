@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -20,7 +21,12 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.lettered_documents import begin_again
-from embed_index.pipeline.stages.reuse import find_vectors
+from embed_index.pipeline.stages.reuse import (
+    VectorFinder,
+    find_vectors,
+    find_vectors_by_text,
+)
+from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.errors import DeadLetterLimitError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunSummary
@@ -45,6 +51,10 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
             target = target_of(
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
+            if target.vectors_of is not None and not target.exists:
+                # Perhaps nothing calls for a server, with whose first vectors others are created.
+                create_target(store.versions, settings.collection, target, contract=target.contract)
+                target = replace(target, exists=True)
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             _bring_in_step(job, run=run, reporter=reporter)
         return _conclude(run, settings=settings, reporter=reporter)
@@ -64,9 +74,7 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
         run=run,
         source=corpus if limit is None else FirstDocuments(corpus, limit),
         num_documents=corpus.num_rows if limit is None else min(limit, corpus.num_rows),
-        find_vectors=partial(
-            find_vectors, reader=store.reader, version=target.name, ledger=job.documents
-        ),
+        find_vectors=_vector_finder(job),
         reporter=reporter,
     )
 
@@ -89,6 +97,16 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
             store.flush(target.name)
 
     indexing.run(settle=settle_collection if limit is None else keep_what_was_read)
+
+
+def _vector_finder(job: OpenJob) -> VectorFinder:
+    """Return what finds vectors in the target, and in the version whose vectors it takes over."""
+    reader, target = job.store.reader, job.target
+    in_target = partial(find_vectors, reader=reader, version=target.name, ledger=job.documents)
+    if target.vectors_of is None:
+        return in_target
+    in_live = partial(find_vectors_by_text, reader=reader, version=target.vectors_of)
+    return lambda documents: in_live(documents) | in_target(documents)
 
 
 def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) -> RunSummary:

@@ -17,12 +17,15 @@ class TargetVersion:
 
     name: str
     contract: CollectionContract
-    """A new version's has no canaries yet: they are embedded before it is created."""
+    """A new version's has no canaries yet, for they are embedded before it is created, unless it
+    takes over another one's."""
     carried: tuple[CarriedColumn, ...]
     """As its schema has them, or will have them."""
     exists: bool
     is_live: bool
     """Whether searches see it."""
+    vectors_of: str | None = None
+    """The live version, where only carried columns differ: its vectors are those of equal texts."""
 
 
 def choose_target(
@@ -37,7 +40,8 @@ def choose_target(
     """Return the live version, one that an interrupted run left unfinished, or a new one.
 
     A rebuild goes on with the newest version that never was live, if it was made the way that is
-    wanted now; one that was rolled back is left alone.
+    wanted now; one that was rolled back is left alone. Where the live version differs in carried
+    columns alone, the new one is made with its canaries, so that it can take over its vectors.
 
     Args:
         versions: The collections of a Milvus.
@@ -58,6 +62,9 @@ def choose_target(
     live = versions.live_version(alias)
     if live is not None and not rebuild:
         return _live_target(versions, live, wanted=wanted, carried=carried)
+    vectors_of = None
+    if live is not None and (alike := _alike_but_for_carried(versions, live, wanted, carried)):
+        vectors_of, wanted = live, alike
     existing = versions.list(alias)
     newest = existing[-1] if existing else None
     is_unfinished = newest != live and (live is None or newest not in once_live)
@@ -67,7 +74,12 @@ def choose_target(
         is_the_same = not contract.differences(wanted) and are_stored_as(carried, stored)
         if is_the_same and not are_mixed(contract.dtype, wanted.dtype):
             return TargetVersion(
-                name=newest, contract=contract, carried=stored, exists=True, is_live=False
+                name=newest,
+                contract=contract,
+                carried=stored,
+                exists=True,
+                is_live=False,
+                vectors_of=vectors_of,
             )
     nullable = bool(carried) and versions.hold_null()
     return TargetVersion(
@@ -76,7 +88,30 @@ def choose_target(
         carried=tuple(replace(column, nullable=nullable) for column in carried),
         exists=False,
         is_live=False,
+        vectors_of=vectors_of,
     )
+
+
+def _alike_but_for_carried(
+    versions: CollectionVersions,
+    live: str,
+    wanted: CollectionContract,
+    carried: Sequence[CarriedColumn],
+) -> CollectionContract | None:
+    """Return what is wanted as the live version's servers make it; None where more differs.
+
+    A rebuild with the same carried columns is one that wants its vectors made again.
+    """
+    contract = versions.contract(live)
+    if (
+        contract.differences(wanted)
+        or not contract.canaries
+        or are_mixed(contract.dtype, wanted.dtype)
+        or are_stored_as(carried, versions.carried(live))
+    ):
+        return None
+    made_with = {name: getattr(contract, name) for name in ("engine", "dtype", "canaries")}
+    return wanted.model_copy(update=made_with)
 
 
 def _live_target(
@@ -91,17 +126,23 @@ def _live_target(
         f"{name} is {getattr(contract, name)!r} there and {getattr(wanted, name)!r} in this job"
         for name in contract.differences(wanted)
     ]
+    costs = ""
     stored = versions.carried(live)
     if not differing and not are_stored_as(carried, stored):
-        there, here = (", ".join(f"{c.name} ({c.type})" for c in x) for x in (stored, carried))
+        there, here = _named(stored), _named(carried)
         differing = [f"the carried columns are {there} there and {here} in this job"]
+        costs = "; it takes over the vectors of equal texts"
     if differing:
         raise ContractError(
             f"{live} was made another way: {'; '.join(differing)}",
             remedy="Change the job back, or run with --rebuild to fill a new version beside the"
-            " live one.",
+            f" live one{costs}.",
         )
     return TargetVersion(name=live, contract=contract, carried=stored, exists=True, is_live=True)
+
+
+def _named(columns: Sequence[CarriedColumn]) -> str:
+    return ", ".join(f"{column.name} ({column.type})" for column in columns) or "none"
 
 
 def create_target(

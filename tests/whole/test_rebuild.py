@@ -41,7 +41,7 @@ def stop_after_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--document-instruction", "Represent"), "document_prompt is '' there"),
         (("--max-tokens", "48"), "max_tokens is 64 there and 48"),
         (("--overlap-tokens", "8"), "overlap_tokens is 0 there and 8"),
-        (("--carry", "topic"), "carried columns are  there and topic (text)"),
+        (("--carry", "topic"), "carried columns are none there and topic (text)"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -131,6 +131,56 @@ def test_an_interrupted_rebuild_goes_on_and_a_plain_run_in_between_updates_what_
     # What was committed before the interruption moved up by a row, and is not written again.
     assert last["num_unchanged"] > 0
     assert last["num_new"] + last["num_changed"] < len(changed)
+
+
+def test_other_carried_columns_embed_nothing_again(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    with HashEmbeddingServer() as gone:
+        without_server = replace(lite_job, server=gone)
+
+    without_server.run("--carry", "topic", "--rebuild")
+    rebuilt = lite_job.history()[0]
+    lite_job.write(CORPUS | {"d0": "Changed.", "new": "One more document."})
+    lite_job.run("--rebuild")
+    last = lite_job.history()[0]
+
+    assert (rebuilt["num_new"], rebuilt["num_tokens"]) == (len(CORPUS), 0)
+    assert rebuilt["num_chunks_reused"] > len(CORPUS)
+    assert (last["num_new"], last["num_chunks_embedded"]) == (len(CORPUS) + 1, 2)
+    assert lite_job.live() == f"{lite_job.collection}_v3"
+    ids = [chunk_id(doc_id, 0) for doc_id in CORPUS]
+    with lite_job.open_store() as store:
+        first, second = (
+            store.reader.fetch_chunks(f"{lite_job.collection}_{version}", ids, with_vectors=True)
+            for version in ("v1", "v2")
+        )
+    assert {key: row.carried for key, row in second.items()} == {
+        chunk_id(doc_id, 0): {"topic": f"topic of {doc_id}"} for doc_id in CORPUS
+    }
+    np.testing.assert_array_equal(
+        [first[key].vector for key in ids], [second[key].vector for key in ids]
+    )
+
+
+def test_an_interrupted_change_of_carried_columns_goes_on_without_embedding(
+    lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = {f"d{n}": f"Text number {n}." for n in range(1500)}
+    lite_job.write(corpus)
+    lite_job.run()
+    with monkeypatch.context() as interrupted:
+        stop_after_first_batch(interrupted)
+        lite_job.run("--carry", "topic", "--rebuild", expect=130)
+
+    lite_job.run("--carry", "topic", "--rebuild")
+    last, first, _ = lite_job.history()
+
+    assert 0 < first["num_new"] < len(corpus)
+    assert last["num_unchanged"] == first["num_new"]
+    assert (last["num_tokens"], first["num_tokens"]) == (0, 0)
+    assert lite_job.live() == f"{lite_job.collection}_v2"
+    assert lite_job.doc_hashes("v2") == hashes_of(corpus)
 
 
 def test_a_version_that_was_rolled_back_is_not_continued(lite_job: JobFolder) -> None:
