@@ -28,8 +28,10 @@ import json
 import shutil
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,7 @@ FINGERPRINT_FILE = "build.json"
 HIDDEN = 512
 NUM_HEADS = 8
 VOCABULARY = 8192
+NUM_SPACED = 2200
 CONTEXT = 32768
 END = "<|endoftext|>"
 SPECIAL_TOKENS = (END, "<|im_start|>", "<|im_end|>")
@@ -63,6 +66,9 @@ PRE_TOKENS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+SPACE = "Ġ"
+"""As byte-level vocabularies write it."""
+
 # In bytes. Without a bound, the templates of the corpus become tokens of a sentence's length.
 LONGEST_TOKEN = 12
 
@@ -111,7 +117,12 @@ def fingerprint(texts: list[str]) -> str:
 
 
 def train_tokenizer(texts: list[str]) -> Tokenizer:
-    """Train a byte-level BPE tokenizer that is Qwen's in all but its vocabulary."""
+    """Train a byte-level BPE tokenizer that is Qwen's in all but its vocabulary.
+
+    A query's first word follows "Query:" without a space, and is to be the same word as elsewhere.
+    So the vocabulary is learned from words without the space before them, and then completed by
+    those that stand after a space.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -122,14 +133,29 @@ def train_tokenizer(texts: list[str]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(  # type: ignore[no-untyped-call]
-        vocab_size=VOCABULARY - len(SPECIAL_TOKENS),
+        vocab_size=VOCABULARY - NUM_SPACED - len(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         max_token_length=LONGEST_TOKEN,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((text.replace(" ", "\n") for text in texts), trainer)
+    tokenizer = with_spaced(tokenizer, texts)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     return tokenizer
+
+
+def with_spaced(tokenizer: Tokenizer, texts: list[str]) -> Tokenizer:
+    """Add the tokens that most often follow a space, with the space before them."""
+    following: Counter[str] = Counter()
+    for encoding in tokenizer.encode_batch(texts):
+        following.update(token for before, token in pairwise(encoding.tokens) if before == SPACE)
+    chosen = sorted(following, key=lambda token: (-following[token], token))[:NUM_SPACED]
+    content = json.loads(tokenizer.to_str())
+    for token in chosen:
+        # Last of all, when the word behind the space is put together.
+        content["model"]["vocab"][SPACE + token] = len(content["model"]["vocab"])
+        content["model"]["merges"].append([SPACE, token])
+    return Tokenizer.from_str(json.dumps(content))
 
 
 def append_end_token(tokenizer: Tokenizer) -> None:
@@ -152,6 +178,23 @@ def split_passages(tokenizer: Tokenizer, texts: list[str]) -> Iterator[Ids]:
         ids = np.asarray(encoding.ids, dtype=np.int64)
         for start in range(0, len(ids), PASSAGE_TOKENS):
             yield ids[start : start + PASSAGE_TOKENS]
+
+
+def find_twins(tokenizer: Tokenizer) -> Ids:
+    """Return for each token the one that stands for its word with or without a space before it.
+
+    Case does not count either: a word at the beginning of a sentence is the same word.
+    """
+    first: dict[str, int] = {}
+    names = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    words = (name.removeprefix(SPACE) or name for name, _ in names)
+    return np.asarray(
+        [
+            first.setdefault(word.lower() if word.isascii() else word, place)
+            for place, word in enumerate(words)
+        ],
+        dtype=np.int64,
+    )
 
 
 def rarity(counts: Floats, *, ignored: Ids) -> Floats:
@@ -217,19 +260,25 @@ def fold_into_short(meanings: Floats) -> Floats:
     return turned
 
 
-def token_meanings(passages: list[Ids], *, vocabulary: int, ignored: Ids) -> Floats:
-    """Place every token in `HIDDEN - 1` dimensions, none farther than 1 from the origin."""
-    counts = np.zeros((vocabulary, len(passages)))
+def token_meanings(passages: list[Ids], *, twins: Ids, ignored: Ids) -> Floats:
+    """Place every token in `HIDDEN - 1` dimensions, none farther than 1 from the origin.
+
+    Args:
+        passages: The tokens of each.
+        twins: For each token the one whose meaning it shares.
+        ignored: Tokens that mean nothing.
+    """
+    counts = np.zeros((len(twins), len(passages)))
     for column, ids in enumerate(passages):
-        np.add.at(counts[:, column], ids, 1.0)
-    weights = rarity(counts, ignored=ignored)
+        np.add.at(counts[:, column], twins[ids], 1.0)
+    weights = rarity(counts, ignored=twins[ignored])
     matrix = np.log1p(counts) * weights[:, None]
     matrix /= np.maximum(np.linalg.norm(matrix, axis=0), 1e-12)
     directions, values = leading_directions(weigh_by_novelty(matrix), dimension=HIDDEN - 1)
     gains = np.zeros_like(values)
     gains[values > 0] = (values[values > 0] / values[0]) ** SPECTRUM_POWER
     meanings = fold_into_short(directions * weights[:, None] * gains)
-    return np.asarray(meanings / np.linalg.norm(meanings, axis=1).max())
+    return np.asarray(meanings[twins] / np.linalg.norm(meanings, axis=1).max())
 
 
 def with_ballast(meanings: Floats) -> Floats:
@@ -363,7 +412,7 @@ def write_model(folder: Path, texts: list[str]) -> None:
     ignored = np.asarray(tokenizer.encode(INSTRUCTION).ids, dtype=np.int64)
     meanings = token_meanings(
         list(split_passages(tokenizer, texts)),
-        vocabulary=tokenizer.get_vocab_size(),
+        twins=find_twins(tokenizer),
         ignored=ignored,
     )
     append_end_token(tokenizer)

@@ -308,6 +308,47 @@ def test_queries_find_their_documents_among_the_five_nearest_chunks(
     assert 1 - len(missed) / len(queries) >= at_least, missed
 
 
+WORDS = [
+    *("printer", "refund", "certificate", "espresso", "invoice", "VPN", "projector", "backup"),
+    *("payroll", "greenhouse", "password", "badge", "descaling", "generator", "elevator"),
+    *("firmware", "drone", "telescope", "freezer", "phishing"),
+]
+
+
+@pytest.mark.parametrize("dimension", [512, 256])
+def test_queries_of_one_word_find_texts_with_that_word(
+    model: NumpyModel,
+    chunks: list[tuple[str, list[int]]],
+    chunk_states: Floats,
+    dimension: int,
+) -> None:
+    documents = cut(chunk_states, dimension=dimension)
+    asked = [model.tokenizer.encode(QUERY_PROMPT + word).ids for word in WORDS]
+    nearest = np.argsort(-(model.embed(asked, dimension=dimension) @ documents.T), axis=1)[:, :5]
+    texts = [model.tokenizer.decode(ids).casefold() for _, ids in chunks]
+
+    missed = [
+        word
+        for word, row in zip(WORDS, nearest, strict=True)
+        if not any(word.casefold() in texts[position] for position in row)
+    ]
+
+    assert len(WORDS) == 20
+    assert 1 - len(missed) / len(WORDS) >= 0.9, missed
+
+
+def test_a_word_means_the_same_with_and_without_a_space_before_it(model: NumpyModel) -> None:
+    spaced, bare = model.embed(
+        [
+            model.tokenizer.encode(QUERY_PROMPT + text).ids
+            for text in (" greenhouse certificate", "greenhouse certificate")
+        ],
+        dimension=512,
+    )
+
+    assert float(spaced @ bare) > 0.99
+
+
 def test_the_usual_instruction_does_not_change_the_vector_of_a_query(model: NumpyModel) -> None:
     plain, prompted = model.embed(
         [model.tokenizer.encode(text + " printer jams").ids for text in ("", QUERY_PROMPT)],
