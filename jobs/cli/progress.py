@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,10 @@ from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
 
 PROGRESS_SECONDS = 10.0
+WAIT_SECONDS = 3.0
+_PACE_SECONDS = 30.0
+_BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<LEFT{postfix}]"
+"""The words behind the bar would leave it one character of 120 columns."""
 
 
 class Reporter(Protocol):
@@ -50,18 +55,31 @@ class Reporter(Protocol):
 
 
 class PlainReporter:
-    """Silent until the closing summary, the run's result; `quiet` leaves that out, too."""
+    """Silent until the closing summary, the run's result; `quiet` leaves that out, too.
+
+    Only what the first vector waits for is told once, where it takes long: a server may start for
+    minutes.
+    """
 
     def __init__(self, *, stream: TextIO, results: TextIO, quiet: bool = False) -> None:
         self._stream = stream
         self._results = results
         self._quiet = quiet
+        self._waits_since: float | None = None
+        self._has_told = False
 
     def started(self, *, collection: str, num_documents: int) -> None:
         """Begin in silence."""
 
     def progressed(self, counters: RunCounters, *, waiting_for: str) -> None:
-        """Go on in silence."""
+        """Go on in silence, unless the run waits before it has embedded anything."""
+        if self._has_told or counters.num_tokens or not waiting_for:
+            return
+        if self._waits_since is None:
+            self._waits_since = counters.seconds
+        elif counters.seconds - self._waits_since >= WAIT_SECONDS:
+            self._has_told = True
+            self.notice(f"waiting for {waiting_for}")
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Leave it to the summary."""
@@ -99,20 +117,46 @@ class _Rate:
         return (now.num_tokens - self._first.num_tokens) / seconds if seconds > 0 else 0.0
 
 
+class _Pace:
+    """How fast documents were done of late; a rush of unchanged ones does not count for long."""
+
+    def __init__(self) -> None:
+        self._moments: deque[tuple[float, int]] = deque()
+
+    def seconds_left(self, now: RunCounters, *, num_documents: int) -> float | None:
+        """Return how long the rest takes; None where nothing moves."""
+        done = now.num_documents_done
+        self._moments.append((now.seconds, done))
+        while self._moments[0][0] < now.seconds - _PACE_SECONDS:
+            self._moments.popleft()
+        seconds, before = self._moments[0]
+        if done == before or done > num_documents:
+            return None
+        return (num_documents - done) * (now.seconds - seconds) / (done - before)
+
+
+def _bar_format(seconds_left: float | None) -> str:
+    left = "?" if seconds_left is None else tqdm.format_interval(seconds_left)
+    return _BAR_FORMAT.replace("LEFT", left)
+
+
 class TerminalReporter(PlainReporter):
-    """One bar: documents, chunks, tokens per second, dead letters, what is waited for."""
+    """One bar: documents, time left, chunks, tokens per second, dead letters, what it waits for."""
 
     def __init__(self, *, stream: TextIO, results: TextIO) -> None:
         super().__init__(stream=stream, results=results)
         self._rate = _Rate()
+        self._pace = _Pace()
+        self._num_documents = 0
         self._bar: tqdm[Never] | None = None
 
     def started(self, *, collection: str, num_documents: int) -> None:
         """Draw the bar."""
+        self._num_documents = num_documents
         self._bar = tqdm(
             total=num_documents,
             desc=collection,
-            unit=" documents",
+            bar_format=_bar_format(None),
             file=self._stream,
             dynamic_ncols=True,
             leave=False,
@@ -122,6 +166,7 @@ class TerminalReporter(PlainReporter):
         """Redraw the bar."""
         if self._bar is None:
             return
+        left = self._pace.seconds_left(counters, num_documents=self._num_documents)
         parts = [
             f"{counters.num_chunks_embedded:,} chunks",
             f"{self._rate.tokens_per_second(counters):,.0f} tokens/s",
@@ -130,6 +175,7 @@ class TerminalReporter(PlainReporter):
             parts.append(f"{counters.num_dead_letters:,} dead letters")
         if waiting_for:
             parts.append(f"waiting for {waiting_for}")
+        self._bar.bar_format = _bar_format(left)
         self._bar.n = counters.num_documents_done
         self._bar.set_postfix_str(", ".join(parts), refresh=True)
 

@@ -122,6 +122,55 @@ def test_bar_shows_documents_chunks_rate_and_what_is_waited_for() -> None:
     reporter.close()
 
 
+def test_bar_fits_into_a_terminal_of_120_columns_and_still_shows_something() -> None:
+    stream = Terminal()
+    reporter = TerminalReporter(stream=stream, results=io.StringIO())
+
+    reporter.started(collection="articles", num_documents=50_000)
+    reporter.progressed(at(1.0, tokens=1), waiting_for="")
+    counters = at(11.0, chunks=30_000, tokens=700_000, done=25_000)
+    reporter.progressed(counters, waiting_for="the embedding server")
+
+    last = stream.getvalue().rpartition("\r")[2].strip()
+    assert "|#####     |" in last
+    assert last.endswith("waiting for the embedding server]")
+    assert len(last) <= 120
+    reporter.close()
+
+
+def test_time_left_follows_the_pace_of_late_and_not_what_was_there_before() -> None:
+    stream = Terminal()
+    reporter = TerminalReporter(stream=stream, results=io.StringIO())
+
+    reporter.started(collection="articles", num_documents=50_000)
+    for second in range(2):
+        reporter.progressed(at(second, done=20_000 * second), waiting_for="")
+    for second in range(2, 60):
+        done = 20_000 + 100 * (second - 1)
+        reporter.progressed(at(second, tokens=100 * second, done=done), waiting_for="")
+    moving = stream.getvalue().rpartition("\r")[2]
+    for second in range(60, 100):
+        reporter.progressed(at(second, tokens=1, done=25_800), waiting_for="Milvus")
+    standing = stream.getvalue().rpartition("\r")[2]
+
+    # 24,200 documents, 100 a second; all 25,800 in a minute would have it take less than one.
+    assert "<04:02," in moving
+    assert "<?," in standing
+    reporter.close()
+
+
+def test_without_a_terminal_a_long_start_is_told_once() -> None:
+    stream = io.StringIO()
+    reporter = PlainReporter(stream=stream, results=io.StringIO())
+
+    for quarter in range(100):
+        reporter.progressed(at(quarter / 4), waiting_for="the embedding server to start")
+    for quarter in range(100, 200):
+        reporter.progressed(at(quarter / 4, tokens=quarter), waiting_for="Milvus")
+
+    assert stream.getvalue() == "waiting for the embedding server to start\n"
+
+
 def test_bar_is_wiped_before_the_summary_and_after_a_failure() -> None:
     finished, failed = Terminal(), Terminal()
     settings = JobSettings()
