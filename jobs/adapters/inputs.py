@@ -96,6 +96,15 @@ def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobI
     Raises:
         ConfigurationError: A setting, a file or a column is unusable.
     """
+    # What is at hand comes first: a model may have to be asked for, and fetched.
+    source = ParquetSource(
+        settings.input,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        carry=settings.carry,
+        id_from=settings.id_from,
+        skip_bad_files=skip_bad_files,
+    )
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
     check_max_tokens(settings.max_tokens, model)
@@ -107,14 +116,6 @@ def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobI
         max_tokens=settings.max_tokens,
         overlap_tokens=settings.overlap_tokens,
         prompt=instruction_prompt(settings.document_instruction),
-    )
-    source = ParquetSource(
-        settings.input,
-        id_column=settings.id_column,
-        text_column=settings.text_column,
-        carry=settings.carry,
-        id_from=settings.id_from,
-        skip_bad_files=skip_bad_files,
     )
     return JobInputs(
         settings=settings,

@@ -114,3 +114,17 @@ def test_a_tokenizer_that_git_lfs_has_not_fetched_is_named_as_such(lite_job: Job
     job.write({"a": "A text."})
 
     assert "tokenizer.json of model is a pointer of Git LFS" in job.run(expect=2).stderr
+
+
+def test_a_corpus_is_looked_at_before_a_model_is_asked_for(
+    lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that does not answer is asked for most of a minute."""
+    monkeypatch.setattr(
+        "embed_index.jobs.adapters.inputs.find_model",
+        lambda *_, **__: pytest.fail("a model was asked for"),
+    )
+
+    done = lite_job.run(expect=2)
+
+    assert "corpus does not exist" in done.stderr
