@@ -74,8 +74,10 @@ def instant_server() -> Iterator[dict[str, str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
-        yield {"EMBEDDING_API_BASE": f"http://127.0.0.1:{port}", "EMBEDDING_API_KEY": key}
-        server.kill()
+        try:
+            yield {"EMBEDDING_API_BASE": f"http://127.0.0.1:{port}", "EMBEDDING_API_KEY": key}
+        finally:
+            server.kill()
 
 
 def measure(folder: Path, options: argparse.Namespace, *, environment: dict[str, str]) -> None:
