@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "letters": "Show the open dead letters of a collection, by reason.",
     "retry": "Embed the open dead letters that can be embedded now.",
     "precision": "Measure what fp8 costs and saves on this corpus, model and GPU.",
+    "reindex": "Give a collection another index over the vectors that it has.",
     "promote": "Point a collection's name at one of its versions.",
     "rollback": "Point a collection's name at the version before the live one.",
     "gc": "Drop old versions of a collection; never the live one.",

@@ -14,6 +14,7 @@ from embed_index.schemas.server_flags import refused_flag
 
 T = TypeVar("T")
 
+_INDEX_PARAM = re.compile(r"[A-Za-z]+=[0-9]{1,9}")
 NAMED_ANALYZERS = ("standard", "english", "chinese")
 """Those that Milvus knows by a name and that a collection can have."""
 
@@ -71,6 +72,15 @@ def text_analyzer(analyzer: str) -> str:
             ' {"tokenizer": "standard", "filter": ["lowercase"]}'
         )
     return json.dumps(params, ensure_ascii=False, sort_keys=True)
+
+
+def index_params(params: tuple[str, ...]) -> tuple[str, ...]:
+    """Accept distinct names with a number each."""
+    for param in params:
+        if not _INDEX_PARAM.fullmatch(param):
+            raise ValueError(f"must be NAME=NUMBER, such as M=32, not {param!r}")
+    distinct(tuple(param.partition("=")[0] for param in params))
+    return params
 
 
 def server_urls(urls: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from embed_index.schemas import setting_checks as check
 from embed_index.schemas.columns import TEXT_TERMS
+from embed_index.schemas.indexes import IndexType
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Setting, setting_fields
@@ -187,6 +188,19 @@ class JobSettings(BaseModel):
         ),
     ] = None
 
+    index_type: Annotated[
+        IndexType,
+        Setting(section="index", help="Index over the vectors; auto is Milvus' own choice."),
+    ] = "auto"
+    index_params: Annotated[
+        tuple[str, ...],
+        Setting(
+            section="index",
+            help="What it is made with, such as M=32 or nlist=2048; may be repeated.",
+            separator=",",
+        ),
+        AfterValidator(check.index_params),
+    ] = ()
     text_search: Annotated[
         bool,
         Setting(

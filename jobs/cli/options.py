@@ -71,6 +71,11 @@ def store_options(command: Decorated) -> Decorated:
     return _add(command, _STORE)
 
 
+def index_options(command: Decorated) -> Decorated:
+    """Add the settings with which a collection is reached, and what is indexed how."""
+    return _add(command, (*_STORE, "state_dir", *settings_of(["index"])))
+
+
 def search_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection is reached and a query is embedded."""
     return _add(command, (*_MODEL, *_QUERY, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))

@@ -11,6 +11,7 @@ from embed_index.pipeline.library.hits import hit_fields
 from embed_index.pipeline.milvus.stored import Hit
 from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
 from embed_index.schemas.description import CollectionDescription, VersionDescription
+from embed_index.schemas.indexes import Reindexed
 
 SNIPPET_CHARACTERS = 240
 _TURNS_DIRECTION = frozenset({"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
@@ -110,6 +111,19 @@ def move_as_text(move: AliasMove) -> str:
 def move_as_json(move: AliasMove) -> str:
     """Return one JSON object."""
     return json.dumps(asdict(move), indent=2)
+
+
+def reindexed_as_text(done: Reindexed) -> str:
+    """Return one line."""
+    if not done.changed:
+        return f"{done.version} has {done.now} already"
+    was = f", was {done.before}" if done.before else ""
+    return f"{done.version} has {done.now} in {done.seconds:.1f} s{was}"
+
+
+def reindexed_as_json(done: Reindexed) -> str:
+    """Return one JSON object."""
+    return json.dumps(asdict(done), indent=2)
 
 
 def cleanup_as_text(cleanup: VersionCleanup, *, dry_run: bool) -> str:

@@ -11,6 +11,7 @@ from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import target_of
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
+from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
@@ -18,6 +19,7 @@ from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.disk.heap import bound_heap
 from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.lettered_documents import begin_again
@@ -48,16 +50,38 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         with run.under_way():
             inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
             store = stack.enter_context(open_job_store(settings))
+            index = vector_index(settings)
+            store.versions.indexes.check(index)
             target = target_of(
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
             if target.vectors_of is not None and not target.exists:
                 # Perhaps nothing calls for a server, with whose first vectors others are created.
-                create_target(store.versions, settings.collection, target, contract=target.contract)
+                create_target(
+                    store.versions,
+                    settings.collection,
+                    target,
+                    contract=target.contract,
+                    index=index,
+                )
                 target = replace(target, exists=True)
+            elif target.exists:
+                _compare_index(settings, store=store, version=target.name, reporter=reporter)
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             _bring_in_step(job, run=run, reporter=reporter)
         return _conclude(run, settings=settings, reporter=reporter)
+
+
+def _compare_index(
+    settings: JobSettings, *, store: MilvusStore, version: str, reporter: Reporter
+) -> None:
+    """Say where a collection has another index than the job wants; it is no reason to stop."""
+    wanted, made = vector_index(settings), store.versions.indexes.read(version)
+    if made is not None and not made.is_(wanted, embedded=store.is_embedded):
+        reporter.notice(
+            f"{version} has the index {made}, and the job wants {wanted}; `embed-index reindex"
+            f" {settings.collection}` with this job gives it that one"
+        )
 
 
 def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> None:

@@ -13,6 +13,7 @@ from embed_index.jobs.adapters.servers import (
     request_for,
     requests_in_flight,
 )
+from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.cli.signals import stopping_on_signals
 from embed_index.jobs.runs.recorded import RecordedRun
@@ -171,6 +172,7 @@ class IndexingPass:
                 settings.collection,
                 target,
                 contract=contract,
+                index=vector_index(settings),
             )
         return service
 

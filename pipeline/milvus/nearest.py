@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.indexes import MadeIndex
 from embed_index.pipeline.milvus.retry import (
     OutagePolicy,
     RequestTooLargeError,
@@ -20,7 +21,7 @@ from embed_index.pipeline.milvus.rows import (
 from embed_index.pipeline.milvus.schema import CollectionLayout
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import Hit
-from embed_index.pipeline.milvus.versions import load_collection
+from embed_index.pipeline.milvus.version_indexes import described_index, load_collection
 from embed_index.schemas.columns import TEXT_TERMS
 from embed_index.schemas.errors import QueryError, StoreError
 from embed_index.schemas.records import Vectors
@@ -38,6 +39,8 @@ class NearestRows:
     def __init__(self, connection: MilvusConnection, *, retry: OutagePolicy) -> None:
         self._connection = connection
         self._retry = retry
+        self._indexes: dict[str, MadeIndex | None] = {}
+        """By version; one that is out of date costs speed or hits far down, never an error."""
 
     def search(
         self,
@@ -164,7 +167,10 @@ class NearestRows:
     def _call(
         self, request: "_Request", queries: Queries, *, policy: OutagePolicy | None = None
     ) -> list[list[Hit]]:
+        by_words = request.field == TEXT_TERMS
+
         def search(client: MilvusClient) -> list[list[Hit]]:
+            params = {} if by_words else self._search_params(client, request)
             found = client.search(
                 request.version,
                 data=list(queries),
@@ -172,20 +178,32 @@ class NearestRows:
                 filter=request.where,
                 limit=request.limit,
                 output_fields=[*KEY_FIELDS, *POSITION_FIELDS, *request.fields],
-                search_params={"metric_type": request.metric},
+                search_params={"metric_type": request.metric, "params": params},
                 consistency_level=request.consistency,
                 timeout=self._connection.call_seconds,
             )
             return [[request.read(hit) for hit in hits] for hits in found]
 
+        def load(client: MilvusClient) -> None:
+            # It may have been given another index meanwhile.
+            self._indexes.pop(request.version, None)
+            load_collection(client, request.version, vector_index=self._connection.vector_index)
+
         return self._connection.call(
             search,
             doing=f"searching {request.version!r}",
-            load=lambda client: load_collection(
-                client, request.version, vector_index=self._connection.vector_index
-            ),
+            load=load,
             policy=policy or self._retry,
         )
+
+    def _search_params(self, client: MilvusClient, request: "_Request") -> dict[str, int]:
+        version = request.version
+        if version not in self._indexes:
+            self._indexes[version] = described_index(
+                client, version, seconds=self._connection.call_seconds
+            )
+        made = self._indexes[version]
+        return {} if made is None else made.search_params(limit=request.limit)
 
 
 class _Request:

@@ -25,7 +25,8 @@ from embed_index.pipeline.milvus.rows import (
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import ChunkKey, Hit, StoredChunk
-from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of, load_collection
+from embed_index.pipeline.milvus.version_indexes import load_collection
+from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of
 from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.records import Vectors

@@ -16,7 +16,8 @@ from embed_index.pipeline.milvus.requests import RowColumns, send_upsert
 from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
 from embed_index.pipeline.milvus.rows import check_batch
 from embed_index.pipeline.milvus.sdk import MilvusClient
-from embed_index.pipeline.milvus.versions import CollectionVersions, load_collection
+from embed_index.pipeline.milvus.version_indexes import load_collection
+from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.errors import StoreError
 from embed_index.schemas.records import EmbeddedBatch
 

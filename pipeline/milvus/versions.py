@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, VectorIndex
 from embed_index.pipeline.milvus.retry import (
     ALIAS_NOT_FOUND,
     COLLECTION_NOT_FOUND,
-    INVALID_PARAMETER,
 )
 from embed_index.pipeline.milvus.schema import (
     CONTRACT_PROPERTY,
@@ -27,22 +27,17 @@ from embed_index.pipeline.milvus.schema import (
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
 from embed_index.pipeline.milvus.terms import (
-    TERMS_INDEX,
     check_embedded_analyzer,
     check_server,
-    has_terms,
 )
-from embed_index.schemas.columns import TEXT_TERMS, CarriedColumn
+from embed_index.pipeline.milvus.version_indexes import VersionIndexes, load_collection
+from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import check_collection_name
 
 _VERSION_NAME = re.compile(r"(?P<alias>[A-Za-z_][A-Za-z0-9_]*)_v(?P<number>[1-9][0-9]*)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
-_METADATA_SECONDS = 20.0
-_LOAD_SECONDS = 600.0
-_SCALAR_INDEXES = ("INVERTED", "Trie")
-"""Milvus 2.3 knows only the second one for text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,18 +54,25 @@ class CollectionVersions:
 
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
+        self.indexes = VersionIndexes(connection)
+        """The indexes over their vectors."""
         self._layouts: dict[str, CollectionLayout] = {}
         self._found: dict[tuple[str, str], LiveVersion] = {}
         self._lock = threading.Lock()
 
     def create(
-        self, alias: str, *, contract: CollectionContract, carried: Sequence[CarriedColumn] = ()
+        self,
+        alias: str,
+        *,
+        contract: CollectionContract,
+        carried: Sequence[CarriedColumn] = (),
+        index: VectorIndex = DEFAULT_INDEX,
     ) -> str:
         """Create the next version, indexed and loaded, and return its name.
 
         Raises:
             ConfigurationError: The name is unusable or belongs to a plain collection, or Milvus
-                cannot hold a carried column.
+                cannot hold a carried column, or has no such index.
         """
         self.check_alias(alias)
         version = self.next_name(alias)
@@ -97,6 +99,7 @@ class CollectionVersions:
                 carried=tuple(carried),
                 text_search=bool(contract.text_analyzer),
             )
+        self.indexes.make(version, index)
         self.load(version)
         return version
 
@@ -388,37 +391,3 @@ def version_number(version: str) -> int:
     if match is None:
         raise ValueError(f"{version!r} is not a version's name")
     return int(match["number"])
-
-
-def load_collection(client: MilvusClient, collection: str, *, vector_index: str) -> None:
-    """Create the indexes that are missing, as after a crash, and load."""
-    indexed = client.list_indexes(collection, timeout=_METADATA_SECONDS)
-    if "embedding" not in indexed:
-        _create_index(client, collection, "embedding", vector_index, metric_type="COSINE")
-    if "doc_id" not in indexed:
-        _create_text_index(client, collection, "doc_id")
-    if TEXT_TERMS not in indexed:
-        described = client.describe_collection(collection, timeout=_METADATA_SECONDS)
-        if has_terms(described):
-            _create_index(client, collection, TEXT_TERMS, TERMS_INDEX, metric_type="BM25")
-    client.load_collection(collection, timeout=_LOAD_SECONDS)
-
-
-def _create_text_index(client: MilvusClient, collection: str, field: str) -> None:
-    *preferred, last = _SCALAR_INDEXES
-    for index_type in preferred:
-        try:
-            return _create_index(client, collection, field, index_type)
-        except MilvusException as error:
-            if error.code != INVALID_PARAMETER:
-                raise
-    return _create_index(client, collection, field, last)
-
-
-def _create_index(
-    client: MilvusClient, collection: str, field: str, index_type: str, **parameters: str
-) -> None:
-    wanted = client.prepare_index_params()
-    wanted.add_index(field, index_type=index_type, index_name=field, **parameters)
-    # To wait is to sleep half a second and ask; loading waits for whatever it needs.
-    client.create_index(collection, wanted, timeout=_LOAD_SECONDS, sync=False)

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, VectorIndex
 from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn, are_stored_as
 from embed_index.schemas.contract import CollectionContract
@@ -151,14 +152,16 @@ def create_target(
     target: TargetVersion,
     *,
     contract: CollectionContract,
+    index: VectorIndex = DEFAULT_INDEX,
 ) -> None:
     """Create a new target; the first version of all is live at once, since none serves yet.
 
     Raises:
+        ConfigurationError: Milvus has no such index.
         LockHeldError: A run that does not share this one's lock created it first.
     """
     if versions.next_name(alias) == target.name:
-        versions.create(alias, contract=contract, carried=target.carried)
+        versions.create(alias, contract=contract, carried=target.carried, index=index)
     if versions.contract(target.name).collection_id != contract.collection_id:
         raise LockHeldError(
             f"another run, with another state folder, created {target.name} meanwhile",

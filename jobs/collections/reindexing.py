@@ -1,0 +1,65 @@
+"""Another index over the vectors of a collection: adapters built, the run lock taken."""
+
+import time
+from collections.abc import Callable
+
+from embed_index.jobs.adapters.ledgers import locked_collection
+from embed_index.jobs.adapters.live_version import live_version
+from embed_index.jobs.adapters.places import open_job_store
+from embed_index.jobs.adapters.vector_index import vector_index
+from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.schemas.errors import ContractError
+from embed_index.schemas.indexes import Reindexed
+from embed_index.schemas.settings import JobSettings
+
+
+def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) -> Reindexed:
+    """Give the version that searches see the index that the job names.
+
+    Args:
+        settings: Where the collection is, and what index it shall have.
+        tell: Called with a sentence for people before its index is dropped.
+
+    Raises:
+        ConfigurationError: There is no such collection, or Milvus makes no such index.
+        ContractError: The job also wants another text search, which needs a rebuild.
+        LockHeldError: A run works on the collection.
+        StoreError: Milvus cannot be used.
+    """
+    with locked_collection(settings), open_job_store(settings) as store:
+        version = live_version(store, settings.collection)
+        _check_text_search(settings, version=version, store=store)
+        indexes, wanted = store.versions.indexes, vector_index(settings)
+        before = indexes.read(version)
+        began = time.monotonic()
+
+        def warn() -> None:
+            num_rows = store.reader.count(version)
+            tell(
+                f"{version}: {num_rows:,} vectors are indexed anew as {wanted}; until it is done,"
+                " searches of it fail or wait"
+            )
+
+        changed = indexes.replace(version, wanted, before_change=warn)
+        after = indexes.read(version)
+        return Reindexed(
+            version=version,
+            before="" if before is None else str(before),
+            now=str(after),
+            changed=changed,
+            seconds=round(time.monotonic() - began, 1),
+        )
+
+
+def _check_text_search(settings: JobSettings, *, version: str, store: MilvusStore) -> None:
+    if "text_search" not in settings.model_fields_set:
+        return
+    there = store.versions.contract(version).text_analyzer
+    here = settings.text_analyzer if settings.text_search else ""
+    if there != here:
+        raise ContractError(
+            f"{version} was made another way: text_analyzer is {there!r} there and {here!r} in this"
+            " job",
+            remedy="An index is over what there is; fill a new version with `embed-index run"
+            " --rebuild`.",
+        )

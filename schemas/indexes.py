@@ -1,0 +1,18 @@
+"""Indexes over the vectors of a collection, as settings name them."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+IndexType: TypeAlias = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq8", "diskann"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reindexed:
+    """What became of a version's index."""
+
+    version: str
+    before: str
+    """As Milvus spells it; empty for none."""
+    now: str
+    changed: bool
+    seconds: float
