@@ -67,6 +67,10 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                 target = replace(target, exists=True)
             elif target.exists:
                 _compare_index(settings, store=store, version=target.name, reporter=reporter)
+            if target.vectors_of is not None:
+                reporter.notice(
+                    f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"
+                )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
             _bring_in_step(job, run=run, reporter=reporter)
         return _conclude(run, settings=settings, reporter=reporter)

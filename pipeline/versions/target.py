@@ -42,7 +42,8 @@ def choose_target(
 
     A rebuild goes on with the newest version that never was live, if it was made the way that is
     wanted now; one that was rolled back is left alone. Where the live version differs in carried
-    columns alone, the new one is made with its canaries, so that it can take over its vectors.
+    columns or text search alone, the new one is made with its canaries, so that it can take over
+    its vectors.
 
     Args:
         versions: The collections of a Milvus.
@@ -64,7 +65,7 @@ def choose_target(
     if live is not None and not rebuild:
         return _live_target(versions, live, wanted=wanted, carried=carried)
     vectors_of = None
-    if live is not None and (alike := _alike_but_for_carried(versions, live, wanted, carried)):
+    if live is not None and (alike := _alike_in_vectors(versions, live, wanted, carried)):
         vectors_of, wanted = live, alike
     existing = versions.list(alias)
     newest = existing[-1] if existing else None
@@ -93,22 +94,23 @@ def choose_target(
     )
 
 
-def _alike_but_for_carried(
+def _alike_in_vectors(
     versions: CollectionVersions,
     live: str,
     wanted: CollectionContract,
     carried: Sequence[CarriedColumn],
 ) -> CollectionContract | None:
-    """Return what is wanted as the live version's servers make it; None where more differs.
+    """Return what is wanted as the live version's servers make it; None where vectors differ.
 
-    A rebuild with the same carried columns is one that wants its vectors made again.
+    A rebuild that differs in nothing at all is one that wants its vectors made again.
     """
-    contract = versions.contract(live)
+    contract, stored = versions.contract(live), versions.carried(live)
+    differing = set(contract.differences(wanted))
     if (
-        contract.differences(wanted)
+        differing - {"text_analyzer"}
         or not contract.canaries
         or are_mixed(contract.dtype, wanted.dtype)
-        or are_stored_as(carried, versions.carried(live))
+        or (not differing and are_stored_as(carried, stored))
     ):
         return None
     made_with = {name: getattr(contract, name) for name in ("engine", "dtype", "canaries")}

@@ -1,13 +1,18 @@
 """Collections with text search go through everything that others do."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drift_planting import opened
 from hash_embedding_server import HashEmbeddingServer
 from job_fixtures import JobFolder
 from milvus_server import MilvusServer
+
+from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.milvus.stored import StoredChunk
 
 DOCUMENTS = {
     "pump": "Close both valves before the pump is opened.",
@@ -100,6 +105,68 @@ def test_a_collection_gets_its_words_by_a_rebuild(lite_job: JobFolder) -> None:
     lite_job.run(TEXT, *PLAIN, "--rebuild")
 
     assert words_find(lite_job, "E-4012", "--limit", "1") == ["coffee"]
+
+
+@pytest.mark.parametrize("analyzer", ["standard", '{"tokenizer": "standard"}'])
+def test_words_cost_no_vectors_but_those_of_texts_that_changed(
+    lite_job: JobFolder, analyzer: str
+) -> None:
+    first = (TEXT,) if analyzer != "standard" else ()
+    lite_job.write(DOCUMENTS)
+    lite_job.run(*first, *PLAIN, "--carry", "topic")
+    with lite_job.open_store() as store:
+        before = {row.chunk_id: row for row in _rows(store, lite_job, "v1")}
+    num_embedded = lite_job.server.num_embedded
+    flags = (TEXT, "--text-analyzer", analyzer, *PLAIN, "--carry", "topic", "--rebuild")
+
+    nowhere = {"EMBEDDING_API_BASE": "http://127.0.0.1:9", "EMBEDDING_API_KEY": "x"}
+    done = lite_job.run(*flags, environment=nowhere)
+
+    assert "takes over the vectors of equal texts" in done.stderr
+    assert lite_job.server.num_embedded == num_embedded
+    assert lite_job.live() == f"{lite_job.collection}_v2"
+    assert words_find(lite_job, "E-4012") == ["coffee"]
+    with lite_job.open_store() as store:
+        after = {row.chunk_id: row for row in _rows(store, lite_job, "v2")}
+        contracts = [store.versions.contract(f"{lite_job.collection}_v{n}") for n in (1, 2)]
+    assert before.keys() == after.keys()
+    assert all(np.all(before[key].vector == after[key].vector) for key in before)
+    assert contracts[0].canaries == contracts[1].canaries
+    assert contracts[0].collection_id != contracts[1].collection_id
+    if analyzer == "standard":
+        verify(lite_job)
+    lite_job.write(DOCUMENTS | {"pump": "Other words altogether."})
+    lite_job.run(*flags[:-1])
+    assert words_find(lite_job, "altogether") == ["pump"]
+
+
+def test_a_rebuild_into_which_a_changed_corpus_goes_embeds_what_changed(
+    lite_job: JobFolder,
+) -> None:
+    lite_job.write(DOCUMENTS)
+    lite_job.run(*PLAIN)
+    lite_job.write(DOCUMENTS | {"pump": "Other words altogether.", "new": "A new document."})
+
+    lite_job.run(TEXT, *PLAIN, "--rebuild")
+
+    run = lite_job.history()[0]
+    assert (run["num_chunks_embedded"], run["num_chunks_reused"]) == (2, 15)
+    assert words_find(lite_job, "altogether") == ["pump"]
+    assert words_find(lite_job, "new") == ["new"]
+
+
+def test_another_model_or_width_is_embedded_anew(lite_job: JobFolder) -> None:
+    lite_job.write(DOCUMENTS)
+    lite_job.run(*PLAIN)
+
+    done = lite_job.run(TEXT, *PLAIN, "--rebuild", "--dimension", "32")
+
+    assert "takes over" not in done.stderr
+    assert words_find(lite_job, "E-4012") == ["coffee"]
+
+
+def _rows(store: MilvusStore, job: JobFolder, version: str) -> Iterator[StoredChunk]:
+    return store.reader.iter_chunks(f"{job.collection}_{version}", with_vectors=True)
 
 
 def test_a_search_by_words_needs_no_server_and_one_by_both_has_filters_and_groups(
