@@ -11,6 +11,7 @@ last one: opening the folder again reads the log.
 """
 
 import contextlib
+import logging
 import os
 import tempfile
 import threading
@@ -70,6 +71,7 @@ class LiteServer:
                 subject="no folder can be made for Milvus Lite's socket",
                 remedy="Set TMPDIR to a folder that you may write to.",
             ) from error
+        _keep_dictionary_in(self._folder.name)
         self.uri = f"unix:{self._folder.name}/milvus.sock"
         self._writes = DurableWrites(path)
         self._server = grpc.server(
@@ -95,6 +97,20 @@ class LiteServer:
         else:
             self._database.close()
         self._folder.cleanup()
+
+
+def _keep_dictionary_in(folder: str) -> None:
+    """Have jieba, which takes Chinese apart, use no file that somebody else may have written.
+
+    It would take its dictionary, with marshal, from one name in the temporary folder of all. And it
+    tells standard error each time how long that took.
+    """
+    logging.getLogger("jieba").disabled = True
+    try:
+        import jieba
+    except ImportError:
+        return
+    jieba.dt.tmp_dir = folder
 
 
 _REPLIES: Mapping[str, Callable[..., Any]] = {

@@ -91,7 +91,7 @@ def check_embedded_analyzer(analyzer: str) -> None:
     if named == "jieba" and find_spec("jieba") is None:
         raise ConfigurationError(
             f"text_analyzer: for {analyzer}, Milvus Lite needs the package jieba",
-            remedy="Install it: pip install 'embed-index[chinese]'.",
+            remedy="Install it: pip install jieba.",
         )
     left_out = _left_out(params)
     if left_out:

@@ -13,6 +13,7 @@ from milvus_server import MilvusServer
 
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.schemas.errors import StoreError
 
 DOCUMENTS = {
     "pump": "Close both valves before the pump is opened.",
@@ -153,6 +154,29 @@ def test_a_rebuild_into_which_a_changed_corpus_goes_embeds_what_changed(
     assert (run["num_chunks_embedded"], run["num_chunks_reused"]) == (2, 15)
     assert words_find(lite_job, "altogether") == ["pump"]
     assert words_find(lite_job, "new") == ["new"]
+
+
+def test_such_a_rebuild_that_was_cut_short_is_continued(
+    lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lite_job.write(DOCUMENTS)
+    lite_job.run(*PLAIN)
+    num_embedded = lite_job.server.num_embedded
+    with monkeypatch.context() as patched:
+        patched.setattr("embed_index.jobs.runs.index.settle", _fail)
+        lite_job.run(TEXT, *PLAIN, "--rebuild", expect=4)
+    assert lite_job.live() == f"{lite_job.collection}_v1"
+
+    lite_job.run(TEXT, *PLAIN, "--rebuild")
+
+    assert lite_job.versions() == ["v1", "v2"]
+    assert lite_job.live() == f"{lite_job.collection}_v2"
+    assert lite_job.server.num_embedded == num_embedded
+    assert words_find(lite_job, "E-4012") == ["coffee"]
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise StoreError("planted")
 
 
 def test_another_model_or_width_is_embedded_anew(lite_job: JobFolder) -> None:

@@ -1,5 +1,9 @@
 """Text search as Milvus does it: which targets and analyzers can, and what is found by words."""
 
+import logging
+import sys
+import tempfile
+import types
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +189,21 @@ def test_milvus_lite_makes_a_collection_with_every_analyzer_that_is_let_through(
     common, rare = found(lite, version, "the", "STOPPED")
     assert set(common) == (set() if "stop" in analyzer else {0, 1, 2})
     assert rare == [1]
+
+
+def test_a_dictionary_is_not_read_from_the_temporary_folder_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jieba = types.ModuleType("jieba")
+    jieba.dt = types.SimpleNamespace(tmp_dir=None)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "jieba", jieba)
+
+    with open_store(str(tmp_path / "store.db")):
+        folder = Path(jieba.dt.tmp_dir)
+
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.parent == Path(tempfile.gettempdir())
+        assert logging.getLogger("jieba").disabled
 
 
 def test_names_are_spelt_as_the_target_wants_them() -> None:
