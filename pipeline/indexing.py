@@ -194,6 +194,7 @@ class Indexing:
     def _prepare(self, rows: RowBatch) -> Iterator[Chunk | EmbeddedBatch | OpenDocument]:
         self._dead_letters.record(rows.dead_letters)
         self.corpus_pass.keep([x.doc_id for x in rows.dead_letters if x.doc_id is not None])
+        self.corpus_pass.keep(rows.ids_left_out)
         documents = self._sort_out(rows)
         vectors = self._find_vectors(documents)
         self._begin(documents, with_vectors=vectors.keys())

@@ -64,6 +64,14 @@ class JobSettings(BaseModel):
     text_column: Annotated[
         str, Setting(section="source", help="Column with the document's text."), Field(min_length=1)
     ] = "text"
+    where: Annotated[
+        str,
+        Setting(
+            section="source",
+            help="Condition on columns, such as lang == 'de' and year >= 2024; the rest is left "
+            "out, and not deleted.",
+        ),
+    ] = ""
     carry: Annotated[
         tuple[str, ...],
         Setting(

@@ -103,6 +103,7 @@ def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobI
         text_column=settings.text_column,
         carry=settings.carry,
         id_from=settings.id_from,
+        where=settings.where,
         skip_bad_files=skip_bad_files,
     )
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)

@@ -73,6 +73,7 @@ def _check_corpus(settings: JobSettings) -> HostCheck:
         text_column=settings.text_column,
         carry=settings.carry,
         id_from=settings.id_from,
+        where=settings.where,
     )
     own_id = settings.id_column if settings.id_from == "column" else f"ids of {settings.id_from}"
     columns = ", ".join((own_id, settings.text_column, *settings.carry))

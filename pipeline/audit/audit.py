@@ -160,6 +160,7 @@ class AuditPass:
     def _compare_rows(self, rows: RowBatch) -> Iterator[Chunk]:
         notes = self._notes
         notes.keep(letter.doc_id for letter in rows.dead_letters if letter.doc_id is not None)
+        notes.keep(rows.ids_left_out)
         is_first = notes.meet(rows.doc_ids)
         documents = [rows.document(place) for place, first in enumerate(is_first) if first]
         doc_ids = [document.doc_id for document in documents]

@@ -23,6 +23,8 @@ class RowConversion:
     carried_columns: Sequence[CarriedColumn]
     ids_are_hashes: bool = False
     """Whether a document's id is the hash of its text, in the place of what its column holds."""
+    has_condition: bool = False
+    """Whether the last column says which rows are wanted."""
 
     def convert(self, batch: pa.RecordBatch, places: RowPlaces) -> RowBatch:
         """Check the rows of a batch, which stand at `places`, and hash the usable texts.
@@ -33,9 +35,16 @@ class RowConversion:
         """
         texts = TextColumn(batch.column(TEXT))
         ids, no_ids = self._ids(batch.column(ID), texts)
+        carried_end = FIRST_CARRIED + len(self.carried_columns)
         carried = CarriedRows(
-            self.carried_columns, batch.columns[FIRST_CARRIED:], num_rows=batch.num_rows
+            self.carried_columns,
+            batch.columns[FIRST_CARRIED:carried_end],
+            num_rows=batch.num_rows,
         )
+        left_out: list[int] = []
+        if self.has_condition:
+            wanted = batch.column(carried_end).to_numpy(zero_copy_only=False)
+            left_out = np.flatnonzero(~wanted).tolist()
         errors = carried.errors()
         doubtful = find_doubtful(ids, texts)
         doubtful[[*errors, *no_ids]] = True
@@ -49,8 +58,12 @@ class RowConversion:
             )
             if letter is not None:
                 refused[row] = letter
-        if refused:
-            usable = [row for row in range(len(ids)) if row not in refused]
+        ids_left_out = [known for row in left_out if isinstance(known := ids[row], str)]
+        for row in left_out:
+            refused.pop(row, None)
+        if refused or left_out:
+            unusable = {*refused, *left_out}
+            usable = [row for row in range(len(ids)) if row not in unusable]
             places, carried = places.take(usable), carried.take(usable)
             ids, texts = ids.take(usable), texts.take(usable)
         return RowBatch(
@@ -60,6 +73,8 @@ class RowConversion:
             carried_rows=carried,
             text_hashes=texts.hashes(),
             dead_letters=tuple(refused.values()),
+            ids_left_out=ids_left_out,
+            num_left_out=len(left_out),
         )
 
     def _ids(

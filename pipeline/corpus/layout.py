@@ -15,6 +15,7 @@ from embed_index.pipeline.corpus.casts import (
     read_ids,
     read_texts,
 )
+from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.paths import (
     AmbiguousColumnError,
     ColumnPath,
@@ -40,6 +41,7 @@ _TYPES = {
         "Carry strings, integers, floats, booleans, dates, timestamps, UUIDs and short decimals.",
     ),
 }
+_TYPES["where"] = (read_carried, "A condition compares what can be carried.")
 _WAYS_WITHOUT_ID = (
     ' For a corpus without ids set id_from = "text", the text\'s hash, or "place", file and row.'
 )
@@ -81,16 +83,21 @@ class FileColumns:
     text: FileColumn
     carried: tuple[FileColumn | None, ...]
     """None where neither the file nor its folders have one."""
+    where: tuple[FileColumn | None, ...]
+    """What the condition is about; None where neither the file nor its folders have one."""
+    condition: Condition | None
     said: tuple[str, ...]
     """What is read otherwise than it stands there, for people."""
 
     def names(self) -> list[str]:
         """Return what is read of the file, each once."""
-        columns = (self.id, self.text, *self.carried)
+        columns = (self.id, self.text, *self.carried, *self.where)
         return list(dict.fromkeys(c.name for c in columns if c is not None and c.path))
 
     def select(self, batch: pa.RecordBatch, *, made_ids: pa.Array | None = None) -> pa.RecordBatch:
         """Return the ids, the texts and the carried columns of a batch, in this order.
+
+        Last stands whether rows meet the condition, if there is one.
 
         Args:
             batch: Rows of the file.
@@ -103,7 +110,18 @@ class FileColumns:
             self.text.of(batch),
             *(nulls if column is None else column.of(batch) for column in self.carried),
         ]
+        if self.condition is not None:
+            arrays.append(self.met(batch))
         return pa.RecordBatch.from_arrays(arrays, names=[str(n) for n in range(len(arrays))])
+
+    def met(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """Return which rows of a batch meet the condition, of which there must be one."""
+        assert self.condition is not None
+        columns = [
+            pa.nulls(batch.num_rows) if column is None else column.of(batch)
+            for column in self.where
+        ]
+        return self.condition.mask(dict(zip(self.condition.names, columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +133,7 @@ class Columns:
     carry: tuple[str, ...]
     """As the setting has them: `lang`, or `created at as created_at`."""
     id_from: IdFrom = "column"
+    condition: Condition | None = None
 
     def of_file(self, file: Path, schema: pa.Schema) -> FileColumns:
         """Return where a file has the columns, and how they are read.
@@ -131,12 +150,19 @@ class Columns:
         text = found.column("text_column", self.text_column)
         if text is None or text.path is None:
             raise found.missing("text_column", self.text_column)
-        return FileColumns(
+        names = () if self.condition is None else self.condition.names
+        columns = FileColumns(
             id=id_column,
             text=text,
             carried=tuple(found.column("carry", carried_source(entry)[0]) for entry in self.carry),
+            where=tuple(found.column("where", name) for name in names),
+            condition=self.condition,
             said=tuple(dict.fromkeys(found.said)),
         )
+        if self.condition is not None:
+            # What cannot be compared is refused before anything is read.
+            columns.met(_no_rows(schema))
+        return columns
 
 
 class _Found:
@@ -182,12 +208,19 @@ class _Found:
         what = f"Set {setting} to one."
         if setting == "carry":
             what = f"Correct the name in carry, or leave {name!r} out of it."
+        elif setting == "where":
+            what = "Correct the name in the condition."
         elif setting == "id_column":
             what += _WAYS_WITHOUT_ID
         return ConfigurationError(
             f"{setting}: {self._file} has {which} {name!r}",
             remedy=f"Its columns are: {', '.join(self._schema.names)}. {what}",
         )
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    columns = [column.combine_chunks() for column in schema.empty_table().columns]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _inner_fields(name: str, kind: pa.DataType) -> str:
@@ -207,6 +240,7 @@ class CarriedLayout:
         self._first: list[Path | None] = [None] * len(self._names)
         self._is_mixed = [False] * len(self._names)
         self._lacking: list[list[Path]] = [[] for _ in self._names]
+        self._not_in_condition: dict[str, int] = {}
         self._is_settled = False
 
     def add(self, file: Path, columns: FileColumns) -> None:
@@ -220,6 +254,10 @@ class CarriedLayout:
                 self._lacking[place].append(file)
             elif column.reading.carried is not None:
                 self._add(place, file, column.reading.carried)
+        if columns.condition is not None:
+            for name, column in zip(columns.condition.names, columns.where, strict=True):
+                absent = self._not_in_condition.get(name, 0)
+                self._not_in_condition[name] = absent + (column is None)
 
     def _add(self, place: int, file: Path, here: CarriedType) -> None:
         there = self._types[place]
@@ -247,6 +285,9 @@ class CarriedLayout:
             ConfigurationError: A column is in no file.
         """
         notices = []
+        for name, absent in self._not_in_condition.items():
+            if absent == num_files:
+                raise _Found(Path("the corpus"), schema).missing("where", name)
         for place, lacking in enumerate(self._lacking):
             name, _ = carried_source(self._columns.carry[place])
             if len(lacking) == num_files:

@@ -19,6 +19,7 @@ from embed_index.pipeline.corpus.batching import (
     joined,
     rows_per_batch,
 )
+from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.layout import (
     FIRST_CARRIED,
@@ -54,6 +55,7 @@ class ParquetSource:
         text_column: str,
         carry: Sequence[str] = (),
         id_from: IdFrom = "column",
+        where: str = "",
         skip_bad_files: bool = False,
     ) -> None:
         """Open every file's footer and check its columns, so that a bad corpus fails at once.
@@ -65,6 +67,7 @@ class ParquetSource:
             carry: Metadata columns to store beside each chunk, such as `lang` or
                 `created at as created_at`.
             id_from: Whether ids stand in the column, or are made.
+            where: Condition that rows must meet; empty for none.
             skip_bad_files: Whether one that is not as it should be is left out, as a dead letter;
                 `read` yields these letters last.
 
@@ -73,7 +76,11 @@ class ParquetSource:
                 that cannot be used.
         """
         self._columns = Columns(
-            id_column=id_column, text_column=text_column, carry=tuple(carry), id_from=id_from
+            id_column=id_column,
+            text_column=text_column,
+            carry=tuple(carry),
+            id_from=id_from,
+            condition=Condition(where) if where.strip() else None,
         )
         listing = list_corpus(inputs)
         self.files = listing.files
@@ -103,8 +110,11 @@ class ParquetSource:
         """
         self._num_nulls.clear()
         conversion = RowConversion(
-            carried_columns=self.carried_columns, ids_are_hashes=self._columns.id_from == "text"
+            carried_columns=self.carried_columns,
+            ids_are_hashes=self._columns.id_from == "text",
+            has_condition=self._columns.condition is not None,
         )
+        num_left_out = 0
         for parts in join_small(self._parts()):
             first = parts[0].first_row
             places = RowPlaces.of_spans([(part.first_row, part.batch.num_rows) for part in parts])
@@ -112,14 +122,19 @@ class ParquetSource:
                 rows = conversion.convert(joined(parts), places)
             # A large text is held by its rows alone.
             parts.clear()
+            num_left_out += rows.num_left_out
             yield rows
         if letters := self._bad_files.letters():
             columns = [pa.nulls(0)] * (FIRST_CARRIED + len(self._columns.carry))
+            if conversion.has_condition:
+                columns.append(pa.array([], pa.bool_()))
             nothing = pa.RecordBatch.from_arrays(
                 columns, names=[str(n) for n in range(len(columns))]
             )
             rows = conversion.convert(nothing, RowPlaces.of_spans([]))
             yield rows.take([], dead_letters=letters)
+        if num_left_out:
+            self._notices.append(f"where: {num_left_out:,} rows were left out; none is missing")
         self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
 
     def _parts(self) -> Iterator[Part]:

@@ -62,6 +62,9 @@ class RowBatch:
     text_hashes: NDArray[np.uint8]
     """Content hashes of the texts, in rows of bytes."""
     dead_letters: Sequence[DeadLetter]
+    ids_left_out: Sequence[str] = ()
+    """Of rows that are not wanted, as far as they have ids: these documents are not missing."""
+    num_left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -159,3 +159,27 @@ def test_a_first_look_at_a_corpus_deletes_nothing_and_is_gone_on_with(lite_job: 
     assert "1 unchanged, 0 refreshed, 0 deleted" in again.stdout
     assert len(stored(job)) == 9
     assert job.run(*flags, "--limit", "1", "--rebuild", expect=2).stderr.startswith("error: ")
+
+
+def test_what_a_condition_leaves_out_is_not_missing(lite_job: JobFolder) -> None:
+    job = lite_job
+    columns = {
+        "id": ["a", "b", "c"],
+        "text": ["One.", "Two.", "Three."],
+        "lang": ["de", "en", "de"],
+    }
+    write(job, "a.parquet", columns)
+    job.run()
+    write(job, "a.parquet", {"id": ["a", "b"], "text": ["One.", "Two!"], "lang": ["de", "en"]})
+    deleting = ("--delete-missing", "--max-delete-share", "1", "--where", "lang == 'de'")
+
+    done = job.run(*deleting)
+
+    assert "1 unchanged, 0 refreshed, 1 deleted" in done.stdout
+    assert "where: 1 rows were left out" in done.stderr
+    assert {row.text for row in stored(job).values()} == {"One.", "Two."}
+    refused = job.run("--where", "language == 'de'", expect=2)
+    assert "no column 'language'" in refused.stderr
+    verify = ("--input", str(job.folder / "corpus"), "--model", str(job.model), *deleting,
+              "--max-tokens", "64", "--dimension", "64")  # fmt: skip
+    job.on_collection("verify", *verify)
