@@ -39,7 +39,10 @@ FLOORS = (
 """From the ground up; a room may use what stands below it, and nothing beside it."""
 
 PRIVATE = {
-    "pipeline/corpus": {"conversion", "row_checks", "text_column"},
+    "pipeline/corpus": {
+        *("carried_layout", "casts", "conditions", "conversion", "paths", "row_checks"),
+        "text_column",
+    },
     "pipeline/embedding": {"description", "wire"},
     "pipeline/ledger": {"file"},
     "pipeline/library": {"loop"},

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.pipeline.corpus.parquet import open_parquet
+from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.library.queries import check_query
 from embed_index.schemas.errors import ConfigurationError, QueryError
 

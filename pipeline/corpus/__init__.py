@@ -1,5 +1,5 @@
 """Documents as other people's files hold them, read as batches of rows.
 
-Doors: `source.Source`, which every kind of corpus implements, `source.RowBatch`, and
-`parquet.ParquetSource`. It does not know models, servers or Milvus.
+Doors: `source.Source`, which every kind of corpus implements, `source.RowBatch`,
+`parquet.ParquetSource` and `opening.open_parquet`. It does not know models, servers or Milvus.
 """

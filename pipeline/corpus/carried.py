@@ -62,6 +62,10 @@ class CarriedRows:
                     errors.setdefault(row, bad)
         return errors
 
+    def num_nulls(self) -> dict[int, int]:
+        """Return how many rows are null, by the number of the column."""
+        return {place: array.null_count for place, array in enumerate(self._arrays)}
+
     @cached_property
     def rows(self) -> list[tuple[CarriedValue, ...]]:
         """Each row as the collection stores it; of rows without an error."""

@@ -1,7 +1,7 @@
 """Arrow rows become a batch: the usable rows in columns, the others as dead letters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,7 @@ class RowConversion:
         errors = carried.errors()
         doubtful = find_doubtful(ids, texts)
         doubtful[[*errors, *no_ids]] = True
+        doubtful[left_out] = False
         refused: dict[int, DeadLetter] = {}
         for row in np.flatnonzero(doubtful).tolist():
             letter = _refuse(
@@ -59,8 +60,6 @@ class RowConversion:
             if letter is not None:
                 refused[row] = letter
         ids_left_out = [known for row in left_out if isinstance(known := ids[row], str)]
-        for row in left_out:
-            refused.pop(row, None)
         if refused or left_out:
             unusable = {*refused, *left_out}
             usable = [row for row in range(len(ids)) if row not in unusable]
@@ -76,6 +75,14 @@ class RowConversion:
             ids_left_out=ids_left_out,
             num_left_out=len(left_out),
         )
+
+    def without_rows(self, letters: Sequence[DeadLetter]) -> RowBatch:
+        """Return dead letters as a batch of their own."""
+        columns = [pa.nulls(0)] * (FIRST_CARRIED + len(self.carried_columns))
+        columns += [pa.array([], pa.bool_())] * self.has_condition
+        names = [str(place) for place in range(len(columns))]
+        nothing = pa.RecordBatch.from_arrays(columns, names=names)
+        return replace(self.convert(nothing, RowPlaces.of_spans([])), dead_letters=tuple(letters))
 
     def _ids(
         self, column: pa.Array, texts: TextColumn

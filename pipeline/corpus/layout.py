@@ -1,7 +1,6 @@
 """Which columns of a file are read, where they stand, and how their types are read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,7 +22,6 @@ from embed_index.pipeline.corpus.paths import (
     find_path,
     partition_value,
 )
-from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import carried_source
 
@@ -114,6 +112,11 @@ class FileColumns:
             arrays.append(self.met(batch))
         return pa.RecordBatch.from_arrays(arrays, names=[str(n) for n in range(len(arrays))])
 
+    def without_content(self) -> "FileColumns":
+        """Return the same with neither texts nor metadata, for rows that are left out."""
+        nothing = FileColumn(None, NOTHING)
+        return replace(self, text=nothing, carried=(None,) * len(self.carried))
+
     def met(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         """Return which rows of a batch meet the condition, of which there must be one."""
         assert self.condition is not None
@@ -146,10 +149,10 @@ class Columns:
         if self.id_from == "column":
             id_column = found.column("id_column", self.id_column)
             if id_column is None:
-                raise found.missing("id_column", self.id_column)
+                raise missing_column("id_column", self.id_column, file=file, schema=schema)
         text = found.column("text_column", self.text_column)
         if text is None or text.path is None:
-            raise found.missing("text_column", self.text_column)
+            raise missing_column("text_column", self.text_column, file=file, schema=schema)
         names = () if self.condition is None else self.condition.names
         columns = FileColumns(
             id=id_column,
@@ -165,6 +168,11 @@ class Columns:
         return columns
 
 
+def missing_column(setting: str, name: str, *, file: Path, schema: pa.Schema) -> ConfigurationError:
+    """Return the error of a column that is not there."""
+    return _refusal(setting, name, "no column", file=file, schema=schema)
+
+
 class _Found:
     """Finds the columns of one file, and keeps what is to be said of them."""
 
@@ -178,7 +186,9 @@ class _Found:
         try:
             path = find_path(self._schema, name)
         except AmbiguousColumnError:
-            raise self._refusal(setting, name, "several columns") from None
+            raise _refusal(
+                setting, name, "several columns", file=self._file, schema=self._schema
+            ) from None
         if path is None:
             value = partition_value(self._file, name)
             if value is None:
@@ -200,22 +210,21 @@ class _Found:
             self.said.append(f"{setting}: {name} holds {reading.said}")
         return FileColumn(path, reading)
 
-    def missing(self, setting: str, name: str) -> ConfigurationError:
-        """Return the error of a column that is not there."""
-        return self._refusal(setting, name, "no column")
 
-    def _refusal(self, setting: str, name: str, which: str) -> ConfigurationError:
-        what = f"Set {setting} to one."
-        if setting == "carry":
-            what = f"Correct the name in carry, or leave {name!r} out of it."
-        elif setting == "where":
-            what = "Correct the name in the condition."
-        elif setting == "id_column":
-            what += _WAYS_WITHOUT_ID
-        return ConfigurationError(
-            f"{setting}: {self._file} has {which} {name!r}",
-            remedy=f"Its columns are: {', '.join(self._schema.names)}. {what}",
-        )
+def _refusal(
+    setting: str, name: str, which: str, *, file: Path, schema: pa.Schema
+) -> ConfigurationError:
+    what = f"Set {setting} to one."
+    if setting == "carry":
+        what = f"Correct the name in carry, or leave {name!r} out of it."
+    elif setting == "where":
+        what = "Correct the name in the condition."
+    elif setting == "id_column":
+        what += _WAYS_WITHOUT_ID
+    return ConfigurationError(
+        f"{setting}: {file} has {which} {name!r}",
+        remedy=f"Its columns are: {', '.join(schema.names)}. {what}",
+    )
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
@@ -228,90 +237,3 @@ def _inner_fields(name: str, kind: pa.DataType) -> str:
         return ""
     fields = (kind.field(place).name for place in range(kind.num_fields))
     return f" Its fields are called {', '.join(f'{name}.{field}' for field in fields)}."
-
-
-class CarriedLayout:
-    """The carried columns of a corpus, which have one type in all of its files."""
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._names = [carried_source(entry)[1] for entry in columns.carry]
-        self._types: list[CarriedType | None] = [None] * len(self._names)
-        self._first: list[Path | None] = [None] * len(self._names)
-        self._is_mixed = [False] * len(self._names)
-        self._lacking: list[list[Path]] = [[] for _ in self._names]
-        self._not_in_condition: dict[str, int] = {}
-        self._is_settled = False
-
-    def add(self, file: Path, columns: FileColumns) -> None:
-        """Take in what one file has.
-
-        Raises:
-            ConfigurationError: Another file has another type.
-        """
-        for place, column in enumerate(columns.carried):
-            if column is None:
-                self._lacking[place].append(file)
-            elif column.reading.carried is not None:
-                self._add(place, file, column.reading.carried)
-        if columns.condition is not None:
-            for name, column in zip(columns.condition.names, columns.where, strict=True):
-                absent = self._not_in_condition.get(name, 0)
-                self._not_in_condition[name] = absent + (column is None)
-
-    def _add(self, place: int, file: Path, here: CarriedType) -> None:
-        there = self._types[place]
-        if {here, there} == {"integer", "number"}:
-            # Rows whose numbers are not exactly the same in both are refused, one by one.
-            self._is_mixed[place] = True
-            here = there if self._is_settled and there is not None else "number"
-        elif there is not None and here != there:
-            raise ConfigurationError(
-                f"carry: {self._names[place]!r} is {here} in {file}"
-                f" but {there} in {self._first[place] or 'the collection'}",
-                remedy="Write the files with one type for the column, or do not carry it.",
-            )
-        self._types[place] = here
-        self._first[place] = self._first[place] or file
-
-    def check(self, schema: pa.Schema, *, num_files: int) -> list[str]:
-        """Return which columns some files lack, for people.
-
-        Args:
-            schema: Of the first file.
-            num_files: So many were taken in.
-
-        Raises:
-            ConfigurationError: A column is in no file.
-        """
-        notices = []
-        for name, absent in self._not_in_condition.items():
-            if absent == num_files:
-                raise _Found(Path("the corpus"), schema).missing("where", name)
-        for place, lacking in enumerate(self._lacking):
-            name, _ = carried_source(self._columns.carry[place])
-            if len(lacking) == num_files:
-                raise _Found(lacking[0], schema).missing("carry", name)
-            if lacking:
-                notices.append(
-                    f"carry: {name} is in no column of {len(lacking):,} of {num_files:,} files,"
-                    f" such as {lacking[0]}; it is null in their rows"
-                )
-        return notices
-
-    def settle(self, known: Sequence[CarriedColumn] = ()) -> tuple[CarriedColumn, ...]:
-        """Return the columns, of the types that the collection has where files leave it open.
-
-        They leave it open where all is null, and where integers and floats meet.
-        """
-        stored = {column.name: column for column in known}
-        columns = []
-        for place, (name, here) in enumerate(zip(self._names, self._types, strict=True)):
-            there = stored[name].type if name in stored else None
-            kind = here
-            if self._first[place] is None or (self._is_mixed[place] and there == "integer"):
-                kind = there
-            columns.append(CarriedColumn(name=name, type=kind or "text"))
-        self._types = [column.type for column in columns]
-        self._is_settled = True
-        return tuple(columns)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from embed_index.pipeline.corpus.conversion import as_ids
 from embed_index.pipeline.corpus.layout import Columns, FileColumn, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.parquet import open_parquet
+from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.ids import text_hash
 

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.bad_files import BadFiles
@@ -19,29 +19,20 @@ from embed_index.pipeline.corpus.batching import (
     joined,
     rows_per_batch,
 )
+from embed_index.pipeline.corpus.carried_layout import CarriedLayout
 from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.conversion import RowConversion
-from embed_index.pipeline.corpus.layout import (
-    FIRST_CARRIED,
-    CarriedLayout,
-    Columns,
-    FileColumns,
-    IdFrom,
-)
+from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
+from embed_index.pipeline.corpus.opening import MEND_FILE, changed, open_parquet, readable_errors
 from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
 from embed_index.schemas.columns import CarriedColumn
-from embed_index.schemas.errors import ConfigurationError, UnavailableError
-from embed_index.schemas.limits import LFS_POINTER
+from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import SourceRow
 
-_READ_BUFFER_BYTES = 1 << 20
-_MEND_FILE = (
-    "A damaged file must be written again, and one that is encrypted without encryption, for it"
-    " cannot be decrypted here; or leave it out of --input."
-)
-_MAX_REASON_CHARS = 300
+_ROWS_PER_CHECK = 65_536
+_ONE_ROW = pa.record_batch({"": pa.nulls(1)})
 
 
 class ParquetSource:
@@ -118,21 +109,15 @@ class ParquetSource:
         for parts in join_small(self._parts()):
             first = parts[0].first_row
             places = RowPlaces.of_spans([(part.first_row, part.batch.num_rows) for part in parts])
-            with _readable_errors(first.path, first.row_group, first.row):
+            with readable_errors(first.path, first.row_group, first.row):
                 rows = conversion.convert(joined(parts), places)
             # A large text is held by its rows alone.
             parts.clear()
             num_left_out += rows.num_left_out
+            self._num_nulls.update(rows.carried_rows.num_nulls())
             yield rows
         if letters := self._bad_files.letters():
-            columns = [pa.nulls(0)] * (FIRST_CARRIED + len(self._columns.carry))
-            if conversion.has_condition:
-                columns.append(pa.array([], pa.bool_()))
-            nothing = pa.RecordBatch.from_arrays(
-                columns, names=[str(n) for n in range(len(columns))]
-            )
-            rows = conversion.convert(nothing, RowPlaces.of_spans([]))
-            yield rows.take([], dead_letters=letters)
+            yield conversion.without_rows(letters)
         if num_left_out:
             self._notices.append(f"where: {num_left_out:,} rows were left out; none is missing")
         self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
@@ -183,7 +168,9 @@ class ParquetSource:
     def _read(
         self, group: "_RowGroup", parquet: pq.ParquetFile, *, by_column: bool
     ) -> Iterator[Part]:
-        with _readable_errors(group.file, group.number, 0):
+        with readable_errors(group.file, group.number, 0):
+            if group.is_left_out(parquet) and self._columns.id_from != "text":
+                group = replace(group, columns=group.columns.without_content())
             repeating = group.repeating() if by_column else []
             batch_size = rows_per_batch(group.metadata, group.columns.names(), by_column=by_column)
         if repeating:
@@ -204,12 +191,10 @@ class ParquetSource:
         row, num_rows = 0, group.metadata.num_rows
         parts = (part for batch in self._selected(group, batches) for part in cut_by_bytes(batch))
         while row < num_rows:
-            with _readable_errors(group.file, group.number, row):
+            with readable_errors(group.file, group.number, row):
                 part = next(parts, None)
             if part is None:
                 break
-            for place in range(len(self._columns.carry)):
-                self._num_nulls[place] += part.column(FIRST_CARRIED + place).null_count
             given = [Part(part, SourceRow(path=group.name, row_group=group.number, row=row))]
             row += part.num_rows
             del part
@@ -223,7 +208,7 @@ class ParquetSource:
             raise ConfigurationError(
                 f"input: {group.file} gives {row:,} rows of row group {group.number}, which should"
                 f" have {num_rows:,}",
-                remedy=_MEND_FILE,
+                remedy=MEND_FILE,
             )
 
     def _selected(
@@ -261,6 +246,19 @@ class _RowGroup:
     metadata: pq.RowGroupMetaData
     columns: FileColumns
 
+    def is_left_out(self, parquet: pq.ParquetFile) -> bool:
+        """Tell whether no row meets the condition; its columns alone are read for that."""
+        if self.columns.condition is None:
+            return False
+        names = [column.name for column in self.columns.where if column is not None and column.path]
+        if not names:
+            return not self.columns.met(_ONE_ROW)[0].as_py()
+        batches = parquet.iter_batches(
+            batch_size=_ROWS_PER_CHECK, row_groups=[self.number], columns=names, use_threads=False
+        )
+        with readable_errors(self.file, self.number, 0):
+            return not any(pc.any(self.columns.met(batch)).as_py() for batch in batches)
+
     def repeating(self) -> list[str]:
         """Return the columns that should be read as references to few values."""
         id_column = self.columns.id
@@ -268,99 +266,24 @@ class _RowGroup:
         return find_repeating(self.metadata, names)
 
 
-def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
-    """Open a file whose pages are verified where they hold a checksum.
-
-    Raises:
-        ConfigurationError: It is no Parquet file that can be read.
-    """
-    try:
-        return pq.ParquetFile(
-            file,
-            buffer_size=_READ_BUFFER_BYTES,
-            pre_buffer=False,
-            # The nanoseconds that Arrow would make of INT96 wrap round outside of 1677 to 2262.
-            coerce_int96_timestamp_unit="us",
-            page_checksum_verification=True,
-            read_dictionary=list(read_dictionary),
-            # UUIDs are told from other bytes.
-            arrow_extensions_enabled=True,
-        )
-    except FileNotFoundError as error:
-        raise _changed(file) from error
-    except PermissionError as error:
-        raise ConfigurationError(
-            f"input: {file} may not be read by this user",
-            remedy="Allow it (chmod, chown), or run as the user who may.",
-        ) from error
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        if _is_pointer(file):
-            raise ConfigurationError(
-                f"input: {file} is a pointer of Git LFS, not the file itself",
-                remedy="Fetch it with `git lfs pull` in its repository.",
-            ) from error
-        if isinstance(error, pa.ArrowNotImplementedError):
-            raise ConfigurationError(
-                f"input: {file} holds what Arrow cannot read ({_reason(error)})",
-                remedy="Write it without that column, or with another type for it; a decimal or a"
-                " string holds integers of any length.",
-            ) from error
-        # Arrow takes neither a file name nor a column name that is not UTF-8.
-        raise ConfigurationError(
-            f"input: {file} is not a readable Parquet file ({_reason(error)})", remedy=_MEND_FILE
-        ) from error
-
-
-def _is_pointer(file: Path) -> bool:
-    with suppress(OSError), file.open("rb") as opened:
-        return opened.read(len(LFS_POINTER)) == LFS_POINTER
-    return False
-
-
-@contextmanager
-def _readable_errors(file: Path | str, row_group: int, row: int) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        # A damaged footer may name columns of a row group otherwise than its schema does.
-        raise ConfigurationError(
-            f"input: {file} cannot be read at row group {row_group}, about row {row}"
-            f" ({_reason(error)})",
-            remedy=_MEND_FILE,
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Say in Arrow's own words what it met; they name columns and lengths, never values."""
-    words = " ".join(str(error).split())
-    return words[:_MAX_REASON_CHARS] or type(error).__name__
-
-
 def _is_signed(file: Path, parquet: pq.ParquetFile) -> bool:
     try:
         return is_signed(file, parquet.metadata)
     except OSError as error:
-        raise _changed(file) from error
+        raise changed(file) from error
 
 
 def _state(file: Path) -> tuple[int, int]:
     try:
         status = file.stat()
     except OSError as error:
-        raise _changed(file) from error
+        raise changed(file) from error
     return status.st_size, status.st_mtime_ns
 
 
 def _check_unchanged(file: Path, before: tuple[int, int]) -> None:
     if _state(file) != before:
-        raise _changed(file)
-
-
-def _changed(file: Path) -> UnavailableError:
-    return UnavailableError(
-        f"input: {file} was changed or taken away while the corpus was read",
-        remedy="Run again once nobody writes there any more; no document was deleted as missing.",
-    )
+        raise changed(file)
 
 
 def _tell_ignored(ignored: Sequence[Path]) -> str:

@@ -16,7 +16,7 @@ from embed_index.pipeline.corpus.casts import (
     value_type,
 )
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.parquet import open_parquet
+from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
 from embed_index.schemas.columns import CarriedColumn

@@ -108,11 +108,12 @@ def test_rows_are_left_out_with_their_ids_whatever_else_is_wrong_with_them(tmp_p
     write(tmp_path / "lang=en" / "two.parquet", {"id": ["x"], "text": ["t"], "n": [1]})
     source = open_source(tmp_path, "lang == 'de' and (n < 2 or n > 4)", carry=("n",))
 
-    (rows,) = source.read()
+    rows, others = source.read()
 
     assert (list(rows.doc_ids), list(rows.carried)) == (["a"], [(1,)])
     assert [(letter.doc_id, letter.reason) for letter in rows.dead_letters] == [("e", "null_text")]
-    assert rows.ids_left_out == ["b", "d", "x"]
+    assert rows.ids_left_out == ["b", "d"]
+    assert (len(others), others.ids_left_out, others.dead_letters) == (0, ["x"], ())
     assert "where: 4 rows were left out; none is missing" in source.take_notices()
 
 
@@ -126,5 +127,33 @@ def test_a_condition_on_what_no_file_has_or_what_is_of_another_type_is_refused_a
         open_source(tmp_path, "lang == 'de'")
     with pytest.raises(ConfigurationError, match="n is int64, and cannot be compared so"):
         open_source(tmp_path, "n == 'one'")
-    (rows,) = open_source(tmp_path, "n is None").read()
-    assert list(rows.doc_ids) == ["b"]
+    batches = open_source(tmp_path, "n is None").read()
+    assert [doc_id for rows in batches for doc_id in rows.doc_ids] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("where", "is_whole"),
+    [("n > 3", False), ("lang == 'en'", False), ("n > 2", True), ("lang == 'de'", True)],
+)
+@pytest.mark.parametrize("more", [{}, {"id_from": "place"}])
+def test_texts_of_row_groups_that_are_left_out_are_not_even_read(
+    tmp_path: Path, where: str, is_whole: bool, more: dict[str, Any]
+) -> None:
+    file = tmp_path / "lang=de" / "one.parquet"
+    file.parent.mkdir()
+    columns = {
+        "id": ["a", "b", "c"],
+        "n": [1, 2, 3],
+        "text": [f"The text number {n}." for n in "abc"],
+    }
+    pq.write_table(pa.table(columns), file, row_group_size=3, use_dictionary=False,
+                   compression="none", write_page_checksum=True)  # fmt: skip
+    file.write_bytes(file.read_bytes().replace(b"The text number b.", b"The text number X."))
+    source = open_source(tmp_path, where, carry=("n",), **more)
+
+    if is_whole:
+        with pytest.raises(ConfigurationError, match="CRC checksum"):
+            list(source.read())
+        return
+    (rows,) = source.read()
+    assert (len(rows), rows.num_left_out, len(rows.ids_left_out)) == (0, 3, 3)
