@@ -31,6 +31,7 @@ def open_collection(
     job: str | PathLike[str] | None = None,
     input: str | PathLike[str] | Sequence[str] | None = None,  # noqa: A002 - the setting's name
     id_column: str | None = None,
+    id_from: str | None = None,
     text_column: str | None = None,
     state_dir: str | PathLike[str] | None = None,
     request_timeout_seconds: float | None = None,
@@ -55,6 +56,7 @@ def open_collection(
         job: Job file to take settings from, such as where the corpus is.
         input: Parquet files, folders or patterns of the corpus, for whole texts.
         id_column: Its column with the document's id.
+        id_from: As the job has it, where ids are made of texts or places.
         text_column: Its column with the text.
         state_dir: Folder from which `embed-index serve` runs.
         request_timeout_seconds: How long one embedding request may take; 60 unless set.
@@ -73,6 +75,7 @@ def open_collection(
         "milvus_ca_file": milvus_ca_file,
         "model": model,
         "id_column": id_column,
+        "id_from": id_from,
         "text_column": text_column,
         "state_dir": state_dir,
     }

@@ -118,9 +118,10 @@ class ParquetSource:
             yield rows
         if letters := self._bad_files.letters():
             yield conversion.without_rows(letters)
+        told = list(self._tell_nulls())
         if num_left_out:
-            self._notices.append(f"where: {num_left_out:,} rows were left out; none is missing")
-        self._notices.extend(text for text in self._tell_nulls() if text not in self._notices)
+            told.append(f"where: {num_left_out:,} rows were left out; none is missing")
+        self._notices.extend(text for text in told if text not in self._notices)
 
     def _parts(self) -> Iterator[Part]:
         for file, name in zip(self.files, self._names, strict=True):

@@ -78,9 +78,10 @@ def test_a_long_text_is_found_again_by_a_made_id(lite_job: JobFolder) -> None:
     write(job, "a.parquet", {"text": ["Short.", long]})
     job.run("--id-from", "place", "--max-tokens", "32768", "--model", str(job.model))
 
-    toml = job.folder / "job.toml"
-    toml.write_text('[source]\ninput = "corpus"\nid_from = "place"\n')
-    with open_collection(job.collection, milvus_uri=job.uri, job=toml) as collection:
+    corpus = job.folder / "corpus"
+    with open_collection(
+        job.collection, milvus_uri=job.uri, input=corpus, id_from="place"
+    ) as collection:
         document = collection.document("a.parquet#1")
 
     assert document is not None
