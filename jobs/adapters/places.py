@@ -127,6 +127,30 @@ def open_job_store(settings: JobSettings, *, retry: OutagePolicy = DEFAULT_RETRY
     )
 
 
+def lacks_milvus_lite(settings: JobSettings) -> bool:
+    """Tell whether settings name an embedded Milvus that nobody has made yet."""
+    path = parse_address(settings.milvus_uri).embedded_path
+    return path is not None and not path.exists()
+
+
+def open_existing_store(
+    settings: JobSettings, collection: str, *, retry: OutagePolicy = DEFAULT_RETRY
+) -> MilvusStore:
+    """Do as `open_job_store` for those who only look: a mistyped path makes no database.
+
+    Raises:
+        ConfigurationError: There is no Milvus Lite at the path.
+    """
+    if lacks_milvus_lite(settings):
+        raise ConfigurationError(
+            f"there is no collection {collection!r} of embed-index, for no Milvus Lite is at"
+            f" {settings.milvus_uri}",
+            remedy="Check the working folder and --milvus-uri, or give the job file with --job;"
+            " `embed-index run` makes one.",
+        )
+    return open_job_store(settings, retry=retry)
+
+
 def _one_spelling(host: str) -> str:
     host = host.lower().rstrip(".")
     try:

@@ -1,7 +1,7 @@
 """What a collection is and holds, for `describe`."""
 
 from embed_index.jobs.adapters.live_version import live_version
-from embed_index.jobs.adapters.places import existing_ledger, open_job_store
+from embed_index.jobs.adapters.places import existing_ledger, open_existing_store
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.settings import JobSettings
@@ -14,7 +14,7 @@ def describe_collection(settings: JobSettings, *, collection: str) -> Collection
         ConfigurationError: The collection does not exist.
         StoreError: Milvus cannot be used.
     """
-    with open_job_store(settings) as store:
+    with open_existing_store(settings, collection) as store:
         live = live_version(store, collection)
         contract = store.versions.contract(live)
         versions = tuple(

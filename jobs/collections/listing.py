@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from embed_index.jobs.adapters.places import existing_ledger, open_job_store
+from embed_index.jobs.adapters.places import existing_ledger, lacks_milvus_lite, open_job_store
 from embed_index.pipeline.disk.lock import find_holder
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import RunRecord
-from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.schemas.moments import in_words
 from embed_index.schemas.settings import JobSettings
@@ -54,8 +53,7 @@ def list_collections(settings: JobSettings) -> list[ListedCollection]:
 
 
 def _in_milvus(settings: JobSettings) -> Iterator[ListedCollection]:
-    embedded = parse_address(settings.milvus_uri).embedded_path
-    if embedded is not None and not embedded.exists():
+    if lacks_milvus_lite(settings):
         return
     with open_job_store(settings) as store:
         for name in store.versions.aliases():

@@ -126,7 +126,7 @@ def open_from_settings(
         ConfigurationError: There is no such collection of ours.
         StoreError: Milvus cannot be used.
     """
-    from embed_index.jobs.adapters.places import open_job_store
+    from embed_index.jobs.adapters.places import open_existing_store
     from embed_index.jobs.adapters.query_servers import query_servers
     from embed_index.pipeline.corpus.lookup import CorpusPlace
     from embed_index.pipeline.library.collection import Collection
@@ -142,7 +142,9 @@ def open_from_settings(
     return Collection(
         collection,
         # Somebody waits: an outage is not ridden out as at night.
-        store=open_job_store(settings, retry=OutagePolicy(retry_seconds=10.0, doubt_seconds=5.0)),
+        store=open_existing_store(
+            settings, collection, retry=OutagePolicy(retry_seconds=10.0, doubt_seconds=5.0)
+        ),
         embedder=QueryEmbedder(query_servers(settings, start=start)),
         corpus=corpus if settings.input else None,
     )

@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from embed_index.jobs.adapters.ledgers import claim_collection, locked_collection
-from embed_index.jobs.adapters.places import ledger_path, open_job_store
+from embed_index.jobs.adapters.places import (
+    ledger_path,
+    open_existing_store,
+    open_job_store,
+)
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.versions.changes import (
@@ -55,7 +59,11 @@ def locked_versions(
     with ExitStack() as stack:
         stack.enter_context(locked_collection(settings))
         ledger = stack.enter_context(Ledger(path)) if path.exists() else None
-        store = stack.enter_context(open_job_store(settings))
+        store = stack.enter_context(
+            open_existing_store(settings, settings.collection)
+            if claim
+            else open_job_store(settings)
+        )
         if claim:
             claim_collection(settings, store=store)
         yield store, ledger

@@ -175,7 +175,7 @@ def record_what_is_nowhere(parts: Parts) -> None:
     documents.commit([ghost], run=1)
 
 
-D3_CHUNKS = 9
+D3_CHUNKS = 8
 """Of the document `d3`, into which most of the drift is planted."""
 Plant: TypeAlias = Callable[[Parts], None]
 PLANTED: dict[str, tuple[Plant, dict[str, int], int]] = {

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from job_fixtures import JobFolder
 
 from embed_index.jobs.adapters.places import ledger_path, milvus_place, place_name
 from embed_index.schemas.names import MAX_COLLECTION_NAME
@@ -82,3 +83,15 @@ def test_what_may_be_secret_is_in_no_name() -> None:
 
     assert "secret" not in milvus_place(asked) + place_name(asked, "articles")
     assert milvus_place(asked) == "milvus.example.org:19530/news"
+
+
+@pytest.mark.parametrize("command", ["describe", "gc", "search"])
+def test_a_path_without_milvus_lite_is_said_and_stays_empty(
+    lite_job: JobFolder, command: str
+) -> None:
+    more = {"gc": ("--keep", "1"), "search": ("pumps",)}.get(command, ())
+
+    done = lite_job.on_collection(command, *more, expect=2)
+
+    assert f"for no Milvus Lite is at {lite_job.uri}" in done.stderr
+    assert not Path(lite_job.uri).exists()
