@@ -10,9 +10,8 @@ TORCH_FROM := $(TORCH_INDEX:%=--index-url %)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 NO_DEPS := sglang==0.5.23 torchvision==0.28.0 triton==3.7.1 apache-tvm-ffi==0.1.11
 SAMPLE_MODEL := .cache/sample-model
-# By file, for the fixtures of its module; pytest-xdist 3.8 does not see the groups of pytest 9.2.
-# One process is the default: two real servers at once on two cores make time-outs lie.
-WORKERS ?= 0
+# By file, for the fixtures of its module; all that start SGLang go to one worker (tests/conftest.py).
+WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from embed_index.pipeline.model.files import find_model
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -22,6 +24,21 @@ pytest_plugins = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+_STARTS_SERVERS = re.compile(r"\b(sglang_server|new_server|stock_server|ServeProcess)\b")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    """Give files to workers, those that start SGLang to one: two at once make time-outs lie."""
+
+    class OneServerAtATime(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            starts_servers = _STARTS_SERVERS.search((config.rootpath / file).read_text())
+            return "SGLang" if starts_servers else file
+
+    return OneServerAtATime(config, log)
 
 
 def pytest_configure() -> None:

@@ -27,7 +27,7 @@ PAGES = read_pages()
 README = PAGES[0]
 MAX_README_LINES = 130
 MAX_SENTENCE_WORDS = 40
-FLAGS_OF_OTHERS = {"--ubatch-size", "--enable-metrics"}
+FLAGS_OF_OTHERS = {"--ubatch-size", "--enable-metrics", "--skip-tokenizer-init"}
 """Of llama.cpp and SGLang."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
