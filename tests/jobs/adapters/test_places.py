@@ -90,8 +90,9 @@ def test_a_path_without_milvus_lite_is_said_and_stays_empty(
     lite_job: JobFolder, command: str
 ) -> None:
     more = {"gc": ("--keep", "1"), "search": ("pumps",)}.get(command, ())
+    where = ("--milvus-uri", lite_job.uri)
 
-    done = lite_job.on_collection(command, *more, expect=2)
+    done = lite_job.call(command, lite_job.collection, *more, *where, expect=2)
 
     assert f"for no Milvus Lite is at {lite_job.uri}" in done.stderr
     assert not Path(lite_job.uri).exists()
