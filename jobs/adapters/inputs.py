@@ -85,6 +85,19 @@ def check_own_weights(settings: JobSettings, model: ModelFiles) -> None:
         refuse_broken_weights(Path(model.location))
 
 
+def open_corpus(settings: JobSettings, *, skip_bad_files: bool = False) -> ParquetSource:
+    """Open the files of a job; arguments and errors as of `check_inputs`."""
+    return ParquetSource(
+        settings.input,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        carry=settings.carry,
+        id_from=settings.id_from,
+        where=settings.where,
+        skip_bad_files=skip_bad_files,
+    )
+
+
 def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobInputs:
     """Find model and corpus and check them against the settings.
 
@@ -97,15 +110,7 @@ def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobI
         ConfigurationError: A setting, a file or a column is unusable.
     """
     # What is at hand comes first: a model may have to be asked for, and fetched.
-    source = ParquetSource(
-        settings.input,
-        id_column=settings.id_column,
-        text_column=settings.text_column,
-        carry=settings.carry,
-        id_from=settings.id_from,
-        where=settings.where,
-        skip_bad_files=skip_bad_files,
-    )
+    source = open_corpus(settings, skip_bad_files=skip_bad_files)
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
     check_max_tokens(settings.max_tokens, model)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from embed_index.jobs.adapters.inputs import open_corpus
 from embed_index.jobs.adapters.places import lock_path
 from embed_index.jobs.examination.check import Check, made
 from embed_index.jobs.examination.server import own_server_checks, running_server_checks
 from embed_index.jobs.settings.loading import env_file_in
-from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.disk.lock import find_holder
 from embed_index.pipeline.host.milvus import check_milvus
 from embed_index.pipeline.host.places import check_folder
@@ -67,14 +67,7 @@ def _holds_secret(file: Path) -> bool:
 
 
 def _check_corpus(settings: JobSettings) -> HostCheck:
-    source = ParquetSource(
-        settings.input,
-        id_column=settings.id_column,
-        text_column=settings.text_column,
-        carry=settings.carry,
-        id_from=settings.id_from,
-        where=settings.where,
-    )
+    source = open_corpus(settings)
     own_id = settings.id_column if settings.id_from == "column" else f"ids of {settings.id_from}"
     columns = ", ".join((own_id, settings.text_column, *settings.carry))
     found = f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}"

@@ -17,7 +17,7 @@ from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.corpus.source import FirstDocuments
-from embed_index.pipeline.disk.heap import bound_heap
+from embed_index.pipeline.disk.heap import bound_heap, give_back
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.settling import settle
@@ -49,6 +49,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():
             inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
+            give_back()
             store = stack.enter_context(open_job_store(settings))
             index = vector_index(settings)
             store.versions.indexes.check(index)

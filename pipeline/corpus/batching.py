@@ -75,6 +75,10 @@ def cut_by_bytes(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
     A row that is larger comes alone.
     """
+    if batch.nbytes <= TARGET_BATCH_BYTES and not _is_encoded(batch):
+        if batch.num_rows:
+            yield batch
+        return
     ends = np.cumsum(sum(_decoded_bytes(column) for column in batch.columns))
     start, done = 0, 0
     while start < batch.num_rows:
@@ -94,7 +98,7 @@ class Part:
     @property
     def can_join(self) -> bool:
         """Whether it can be put together with others without being decoded."""
-        return not any(map(pa.types.is_dictionary, self.batch.schema.types))
+        return not _is_encoded(self.batch)
 
 
 def join_small(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -139,6 +143,10 @@ def joined(parts: Sequence[Part]) -> pa.RecordBatch:
         return parts[0].batch
     (batch,) = pa.Table.from_batches([part.batch for part in parts]).combine_chunks().to_batches()
     return batch
+
+
+def _is_encoded(batch: pa.RecordBatch) -> bool:
+    return any(map(pa.types.is_dictionary, batch.schema.types))
 
 
 def _chunks(

@@ -87,6 +87,12 @@ class FileColumns:
     said: tuple[str, ...]
     """What is read otherwise than it stands there, for people."""
 
+    @property
+    def stand_in_file(self) -> bool:
+        """Whether none is missing or what folders say, so that files of one schema are alike."""
+        columns = (self.text, *self.carried, *self.where, *([self.id] if self.id else ()))
+        return all(column is not None and column.path is not None for column in columns)
+
     def names(self) -> list[str]:
         """Return what is read of the file, each once."""
         columns = (self.id, self.text, *self.carried, *self.where)

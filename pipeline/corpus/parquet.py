@@ -78,6 +78,7 @@ class ParquetSource:
         self._names = listing.names
         self.num_rows = 0
         self._layout = CarriedLayout(self._columns)
+        self._last_columns: tuple[pa.Schema | None, FileColumns | None] = (None, None)
         self._bad_files = BadFiles(skip=skip_bad_files)
         said: dict[str, None] = {}
         for file, name in zip(self.files, self._names, strict=True):
@@ -86,7 +87,8 @@ class ParquetSource:
                 self.num_rows += parquet.metadata.num_rows
                 schema = parquet.schema_arrow
         self._bad_files.check_any_left(len(self.files))
-        lacking = self._layout.check(schema, num_files=len(self.files))
+        num_good = len(self.files) - len(self._bad_files.letters())
+        lacking = self._layout.check(schema, num_files=num_good)
         self.carried_columns = self._layout.settle()
         self._num_nulls: Counter[int] = Counter()
         self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
@@ -162,7 +164,10 @@ class ParquetSource:
         return [*notices, *self._bad_files.take_untold()]
 
     def _columns_of(self, file: Path, parquet: pq.ParquetFile) -> FileColumns:
-        columns = self._columns.of_file(file, parquet.schema_arrow)
+        schema, (last, columns) = parquet.schema_arrow, self._last_columns
+        if columns is None or not (columns.stand_in_file and schema.equals(last)):
+            columns = self._columns.of_file(file, schema)
+        self._last_columns = (schema, columns)
         self._layout.add(file, columns)
         return columns
 

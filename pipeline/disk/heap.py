@@ -27,6 +27,13 @@ def bound_heap() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
+def give_back() -> None:
+    """Give the system what was freed; for after something large, such as reading a vocabulary."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def leave_out_pandas() -> None:
     """Have Arrow take it that there is no pandas, which it would import to convert a first value.
 
