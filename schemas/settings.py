@@ -19,6 +19,7 @@ from embed_index.schemas import setting_checks as check
 from embed_index.schemas.columns import TEXT_TERMS
 from embed_index.schemas.indexes import IndexType
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
+from embed_index.schemas.names import carried_source
 from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Setting, setting_fields
 
@@ -410,9 +411,10 @@ class JobSettings(BaseModel):
                 "text_analyzer says how words are searched for, and text_search is off",
                 fields=["text_search", "text_analyzer"],
             )
-        if self.text_search and TEXT_TERMS in self.carry:
+        if self.text_search and TEXT_TERMS in (carried_source(entry)[1] for entry in self.carry):
             raise _conflict(
-                f"carry names {TEXT_TERMS!r}, a field that every collection with text_search has",
+                f"carry names {TEXT_TERMS!r}, a field that every collection with text_search has;"
+                f" carry it under another name: {f'{TEXT_TERMS} as other_name'!r}",
                 fields=["carry", "text_search"],
             )
         if self.rebuild and self.limit is not None:

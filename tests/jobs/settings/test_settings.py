@@ -245,6 +245,11 @@ def test_state_is_kept_beside_the_job_file(tmp_path: Path, toml: str | None, hom
             "--carry",
         ),
         (
+            "[source]\ncarry = ['words as text_sparse']\n[index]\ntext_search = true\n",
+            "carry names 'text_sparse', a field that every collection with text_search has",
+            "--carry",
+        ),
+        (
             "[source]\nid_column = 'text'\n",
             "id_column and text_column are both 'text'",
             "--id-column",
@@ -449,3 +454,11 @@ def test_every_setting_is_declared_in_full(field: SettingField) -> None:
     assert (field.flag is None) == field.secret
     assert sum(other.env == field.env for other in SETTINGS if field.env) <= 1
     assert sum((other.section, other.key) == (field.section, field.key) for other in SETTINGS) == 1
+
+
+def test_a_column_with_the_name_of_the_words_field_is_carried_under_another(
+    tmp_path: Path,
+) -> None:
+    toml = "[source]\ncarry = ['text_sparse as words']\n[index]\ntext_search = true\n"
+
+    assert load(tmp_path, toml=toml).settings.carry == ("text_sparse as words",)
