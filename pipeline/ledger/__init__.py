@@ -1,5 +1,5 @@
-"""What this host remembers of a collection, in one SQLite file: documents, runs, dead letters.
+"""What this host remembers of a collection, in one file: documents, runs, dead letters, figures.
 
-Doors: `ledger.Ledger`, which gives `documents.DocumentLedger`, `runs.RunHistory` and
-`letters.OpenDeadLetters`. It knows neither Parquet nor Milvus.
+Doors: `ledger.Ledger`, which gives `documents.DocumentLedger`, `runs.RunHistory`,
+`letters.OpenDeadLetters` and `figures.FigureHistory`. It knows neither Parquet nor Milvus.
 """

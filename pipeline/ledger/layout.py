@@ -114,6 +114,18 @@ CREATE TABLE dead_letters (
 ) WITHOUT ROWID
 """
 
+# About a version by its name, without a reference: what is known of a version outlives it.
+_FIGURES = """
+CREATE TABLE figures (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    version TEXT NOT NULL,
+    run_id INTEGER,
+    recorded_at TEXT NOT NULL,
+    content TEXT NOT NULL
+)
+"""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         _VERSIONS,
@@ -146,5 +158,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE versions ADD COLUMN digest_seed BLOB NOT NULL DEFAULT x''",
         "UPDATE versions SET digest_seed = randomblob(32)",
     ),
+    (_FIGURES, "CREATE INDEX figures_of_run ON figures (run_id, kind)"),
 )
 """Statements that lead from file version N to N + 1, at index N; released ones never change."""

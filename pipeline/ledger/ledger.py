@@ -1,4 +1,4 @@
-"""The ledger of one collection alias: versions with their documents, runs, open dead letters.
+"""The ledger of one collection alias: versions with their documents, runs, dead letters, figures.
 
 It is a cache of what Milvus holds. Losing it costs a rebuild, never a wrong collection.
 """
@@ -10,6 +10,7 @@ from typing import Self
 
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.documents import DocumentLedger
+from embed_index.pipeline.ledger.figures import FigureHistory
 from embed_index.pipeline.ledger.file import LEDGER_COMPANIONS, LedgerFile
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.ledger.runs import RunHistory
@@ -31,6 +32,7 @@ class Ledger:
         self._file = LedgerFile(path)
         self.runs = RunHistory(self._file)
         self.dead_letters = OpenDeadLetters(self._file)
+        self.figures = FigureHistory(self._file)
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
