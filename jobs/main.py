@@ -21,6 +21,7 @@ _PARTS = ("sglang", "pymilvus", "milvus-lite")
 COMMANDS: Mapping[str, str] = {
     "run": "Embed a corpus and bring a collection in step with it.",
     "search": "Find the chunks nearest to a text.",
+    "eval": "Measure how good a collection finds what answers queries.",
     "collections": "List the collections of a Milvus and of a state folder.",
     "describe": "Show how a collection was made and what it holds.",
     "status": "Show the last run, and how fresh a collection is.",

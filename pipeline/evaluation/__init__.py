@@ -1,0 +1,8 @@
+"""How good a collection version finds: labelled queries, measures, exact search, comparisons.
+
+The doors are `label_files.read_labels` and `known_items.draw_known_items`, which give queries with
+the documents that answer them, `rankings.SearchedVersion`, which ranks a version's documents for
+them, `assessment.assess`, and `comparison.compare_versions`. What was found is a `quality.Quality`,
+kept as figures of the ledger. It searches as the library does, and does not know jobs, or where
+servers come from.
+"""
