@@ -106,7 +106,8 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     Results go to standard output, a run's closing summary among them; progress, notices and
     errors go to standard error, where a run that fails says last what it did. Exit codes: 0 done,
     1 a bug, 2 usage or configuration, 3 more dead letters than allowed, 4 server or Milvus
-    unavailable, 5 another run holds the lock, 6 the audit found drift, 130 interrupted.
+    unavailable, 5 another run holds the lock, 6 the audit found drift, 7 a new version is worse
+    and did not go live, 130 interrupted.
     """  # noqa: D301 - Click wants the character
     ctx.ensure_object(Invocation).debug = debug
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

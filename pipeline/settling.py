@@ -1,6 +1,6 @@
 """After a pass: deletions, the ledger's seals, and last the alias."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from embed_index.pipeline.embedding.canaries import check_canaries
@@ -28,6 +28,7 @@ def settle(
     tally: RunTally,
     deletion: DeletionLimits,
     canaries: Sequence[Canary] = (),
+    admit: Callable[[], None] = lambda: None,
 ) -> None:
     """Finish a pass; what only a complete one can know is left alone after an interrupted one.
 
@@ -44,6 +45,8 @@ def settle(
         tally: Takes the counts of what is deleted or missing.
         deletion: What may be deleted.
         canaries: As the run's servers embedded them; empty where none was needed.
+        admit: Called before a whole new version takes the place of a live one; raises to keep it
+            from that.
 
     Raises:
         ConfigurationError: More documents are missing than may be.
@@ -83,6 +86,8 @@ def settle(
             _check_losses(live, ledger=ledger, store=store, documents=documents, limits=deletion)
         _check_contract(store, target=target, canaries=canaries, alias=alias)
         _check_rows(store, ledger=ledger, documents=documents, alias=alias)
+        if live is not None:
+            admit()
         store.versions.set_live(alias, version=target.name)
     ledger.mark_live(target.name)
 

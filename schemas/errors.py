@@ -9,7 +9,8 @@
     │   └── StoreError          Milvus does not answer or refuses
     ├── LockHeldError           another run works on the same collection
     ├── DeadLetterLimitError    the run finished, with more dead letters than allowed
-    └── DriftError              the audit found that corpus, ledger and collection differ
+    ├── DriftError              the audit found that corpus, ledger and collection differ
+    └── QualityError            a new version finds worse than the job allows, and did not go live
 
 A message names the thing and what is wrong with it; `remedy` says what to do. Neither ever holds
 a key, a token or a document's text.
@@ -62,3 +63,7 @@ class DeadLetterLimitError(EmbedIndexError):
 
 class DriftError(EmbedIndexError):
     """The audit found that corpus, ledger and collection differ."""
+
+
+class QualityError(EmbedIndexError):
+    """A new version finds worse than the job allows, and did not go live."""

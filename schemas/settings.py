@@ -226,6 +226,49 @@ class JobSettings(BaseModel):
         AfterValidator(check.text_analyzer),
     ] = "standard"
 
+    quality_queries: Annotated[
+        Path | None,
+        Setting(
+            section="quality",
+            key="queries",
+            help="Queries that a version is judged by, as eval reads them; none for no judging.",
+            location="path",
+        ),
+    ] = None
+    quality_qrels: Annotated[
+        Path | None,
+        Setting(
+            section="quality",
+            key="qrels",
+            help="Which documents answer them; none where the queries say so themselves.",
+            location="path",
+        ),
+    ] = None
+    min_ndcg: Annotated[
+        float | None,
+        Setting(
+            section="quality",
+            help="Smallest nDCG@10 with which a new version goes live, 0 to 1; none for any.",
+        ),
+        Field(ge=0, le=1),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Setting(
+            section="quality",
+            help="How far nDCG@10 may be below the live version's, such as 0.02; none for any.",
+        ),
+        Field(ge=0, le=1),
+    ] = None
+    ungated: Annotated[
+        bool,
+        Setting(
+            section="quality",
+            help="Let a new version go live whatever its quality, once.",
+            flag_only=True,
+        ),
+    ] = False
+
     server_url: Annotated[
         tuple[str, ...],
         Setting(
@@ -416,6 +459,16 @@ class JobSettings(BaseModel):
                 f"carry names {TEXT_TERMS!r}, a field that every collection with text_search has;"
                 f" carry it under another name: {f'{TEXT_TERMS} as other_name'!r}",
                 fields=["carry", "text_search"],
+            )
+        needing = [
+            name
+            for name in ("quality_qrels", "min_ndcg", "max_drop")
+            if self.quality_queries is None and getattr(self, name) is not None
+        ]
+        if needing:
+            raise _conflict(
+                f"{needing[0]} is about queries, and none are named",
+                fields=["quality_queries", needing[0]],
             )
         if self.rebuild and self.limit is not None:
             raise _conflict(

@@ -23,6 +23,7 @@ from embed_index.schemas.errors import (
     DriftError,
     EmbedIndexError,
     LockHeldError,
+    QualityError,
     UnavailableError,
 )
 
@@ -39,6 +40,7 @@ _EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (UnavailableError, _UNAVAILABLE),
     (LockHeldError, 5),
     (DriftError, 6),
+    (QualityError, 7),
     (KeyboardInterrupt, INTERRUPTED),
     (click.Abort, INTERRUPTED),
 )

@@ -61,7 +61,7 @@ def job_options(command: Decorated) -> Decorated:
 
 def corpus_options(command: Decorated) -> Decorated:
     """Add what says how a collection is made of its corpus, but not the collection's name."""
-    of_runs = ("collection", "rebuild", "limit", "retry_after_days")
+    of_runs = ("collection", "rebuild", "limit", "retry_after_days", *settings_of(["quality"]))
     others = (*of_runs, "metrics_file", "quiet", "log_format")
     return _add(command, (field.name for field in SETTINGS if field.name not in others))
 
@@ -105,6 +105,13 @@ def destruction_options(command: Decorated) -> Decorated:
 def version_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection's versions are reached and its ledger is found."""
     return _add(command, (*_STORE, "state_dir"))
+
+
+def promotion_options(command: Decorated) -> Decorated:
+    """Add the settings of versions, and those with which one is judged before it goes live."""
+    quality = settings_of(["quality"])
+    searching = (*_MODEL, *_QUERY, *_REMOTE_SERVER, *_MANAGED_SERVER)
+    return _add(command, (*_STORE, *quality, *searching))
 
 
 def ledger_options(command: Decorated) -> Decorated:

@@ -1,4 +1,4 @@
-"""Promote, roll back and remove versions: adapters built, the run lock taken."""
+"""Roll back and remove versions: adapters built, the run lock taken."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,18 +16,9 @@ from embed_index.pipeline.versions.changes import (
     VersionCleanup,
     clean_up,
     plan_cleanup,
-    promote,
     roll_back,
 )
 from embed_index.schemas.settings import JobSettings
-
-
-def promote_version(settings: JobSettings, *, version: str | None, force: bool) -> AliasMove:
-    """Point the alias at a version; raises as `version_changes.promote`, or LockHeldError."""
-    with locked_versions(settings) as (store, ledger):
-        return promote(
-            store, alias=settings.collection, version=version, ledger=ledger, force=force
-        )
 
 
 def roll_back_version(settings: JobSettings) -> AliasMove:

@@ -111,16 +111,20 @@ def eval(  # noqa: A001 - commands are called like their modules
     """Measure how good a collection finds what answers queries.
 
     Rankings are of documents, each by its best chunk. A mean over queries comes with its interval
-    of 95 % confidence. What was found is recorded in the collection's ledger, where there is one
-    here. Needs the extra: pip install '.[eval]'.
+    of 95 % confidence. Without --queries, those of the job file's [quality] are asked. What was
+    found is recorded in the collection's ledger, where there is one here. Needs the extra: pip
+    install '.[eval]'.
 
     \b
     embed-index eval articles --queries queries.jsonl --qrels qrels.tsv
     embed-index eval articles --queries beir/scifact --dimensions 64,128,256,512
     embed-index eval articles --queries queries.jsonl --mode dense,text,hybrid --format json
     embed-index eval articles --queries queries.jsonl --against @v3 --job nightly.toml
+    embed-index eval articles --job nightly.toml
     embed-index eval articles --from-titles title
     """  # noqa: D301 - Click wants the character
+    if queries is None and qrels is None and title_column is None:
+        queries, qrels = settings.quality_queries, settings.quality_qrels
     _check_usage(queries=queries, qrels=qrels, title_column=title_column)
     named_modes = tuple(_parts(modes))
     known: tuple[SearchMode, ...] = get_args(SearchMode)
@@ -152,7 +156,10 @@ def eval(  # noqa: A001 - commands are called like their modules
 
 def _check_usage(*, queries: Path | None, qrels: Path | None, title_column: str | None) -> None:
     if queries is None and title_column is None:
-        raise click.UsageError("Give --queries, or --from-titles for queries out of a column.")
+        raise click.UsageError(
+            "Give --queries, a --job that names some under [quality], or --from-titles for queries"
+            " out of a column."
+        )
     if title_column is not None and (queries is not None or qrels is not None):
         raise click.UsageError("--from-titles makes queries and answers; leave out the files.")
 

@@ -72,7 +72,9 @@ class Deployment:
     @property
     def run_access(self) -> str:
         """In words, what the user must be allowed to do for a run."""
-        read = _listed(*self._settings_files, *self.settings.input, *self._model)
+        settings = self.settings
+        judged = [path for path in (settings.quality_queries, settings.quality_qrels) if path]
+        read = _listed(*self._settings_files, *settings.input, *self._model, *judged)
         written = _listed(*self.written_folders)
         return f"{self.user} must be able to read {read}, and to write to {written}."
 

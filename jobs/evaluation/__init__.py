@@ -1,5 +1,5 @@
-"""Evaluations as people ask for them, behind `eval`.
+"""Evaluations as people ask for them, and the gate that new versions pass: `eval`, `[quality]`.
 
-The door is `evaluation.evaluate_collection`, and `text` writes down what it found. What is measured,
-and how, is `pipeline/evaluation`'s affair.
+The doors are `evaluation.evaluate_collection`, `gate.QualityGate` for runs, and
+`promotion.promote_version`. What is measured, and how, is `pipeline/evaluation`'s affair.
 """

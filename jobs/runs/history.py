@@ -1,11 +1,13 @@
 """What the ledger knows of a collection's runs, for `status` and `history`; nothing is created."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from embed_index.jobs.adapters.places import find_ledger
 from embed_index.pipeline.disk.lock import LockHolder, find_holder
+from embed_index.pipeline.evaluation.history import quality_of_run
+from embed_index.pipeline.evaluation.quality import Quality
 from embed_index.pipeline.ledger.entries import LedgerCounts
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import RunRecord
@@ -19,6 +21,8 @@ class PastRun:
     record: RunRecord
     outcome: str
     """As recorded; `running` only for one that is, and `died` for one that ended without a word."""
+    quality: Quality | None = None
+    """What its version was found to be worth in it; None where it was not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,10 @@ def read_history(settings: JobSettings, *, limit: int | None) -> list[PastRun]:
     with Ledger(path) as ledger:
         holder = _holder(path)
         records = ledger.runs.latest(max_runs=-1 if limit is None else limit)
-        return [_past(record, holder) for record in records]
+        return [
+            replace(_past(record, holder), quality=quality_of_run(ledger, record.id))
+            for record in records
+        ]
 
 
 def _holder(ledger: Path) -> LockHolder | None:

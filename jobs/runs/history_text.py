@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from embed_index.jobs.runs.history import CollectionStatus, PastRun, VersionCounts
+from embed_index.pipeline.evaluation.measures import NDCG
+from embed_index.pipeline.evaluation.quality import Quality
 from embed_index.schemas.moments import in_words
 from embed_index.schemas.summary import RunCounters
 
@@ -29,6 +31,9 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 def history_as_text(runs: Sequence[PastRun]) -> str:
     """Return a table, one line a run under one of headings; times are this host's."""
     lines = [_HEAD, *map(_cells, runs)]
+    if any(run.quality is not None for run in runs):
+        judged = [f"{run.quality.ndcg:.4f}" if run.quality else "-" for run in runs]
+        lines = [(*line, cell) for line, cell in zip(lines, (NDCG, *judged), strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -94,6 +99,17 @@ def _run_as_fields(run: PastRun) -> dict[str, object]:
         **asdict(record.origin),
         **asdict(record.counters),
         "tokens_per_second": round(record.counters.tokens_per_second, 1),
+        "quality": None if run.quality is None else _quality_as_fields(run.quality),
+    }
+
+
+def _quality_as_fields(quality: Quality) -> dict[str, object]:
+    means = {name: estimate.mean for name, estimate in quality.measured[0].values.items()}
+    return {
+        "num_queries": quality.num_queries,
+        **means,
+        "verdict": quality.verdict,
+        "reason": quality.reason,
     }
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from embed_index.jobs.adapters.inputs import check_inputs
 from embed_index.jobs.adapters.ledgers import locked_collection
@@ -33,6 +34,9 @@ from embed_index.schemas.errors import DeadLetterLimitError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunSummary
 
+if TYPE_CHECKING:
+    from embed_index.jobs.evaluation.judging import QualityQuestion
+
 
 def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
     """Bring the collection in step with the corpus.
@@ -48,6 +52,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():
+            question = _question_of(settings)
             inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
             give_back()
             store = stack.enter_context(open_job_store(settings))
@@ -73,8 +78,17 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                     f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"
                 )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
-            _bring_in_step(job, run=run, reporter=reporter)
+            _bring_in_step(job, run=run, question=question, reporter=reporter)
         return _conclude(run, settings=settings, reporter=reporter)
+
+
+def _question_of(settings: JobSettings) -> "QualityQuestion | None":
+    """Return what the job's versions are judged by; most jobs need not import what judges."""
+    if settings.quality_queries is None:
+        return None
+    from embed_index.jobs.evaluation.judging import QualityQuestion
+
+    return QualityQuestion.of(settings)
 
 
 def _compare_index(
@@ -89,7 +103,9 @@ def _compare_index(
         )
 
 
-def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> None:
+def _bring_in_step(
+    job: OpenJob, *, run: RecordedRun, question: "QualityQuestion | None", reporter: Reporter
+) -> None:
     """Index the corpus, then settle what only is known after a pass over all of it."""
     store, target = job.store, job.target
     corpus, limit = job.inputs.source, job.inputs.settings.limit
@@ -98,6 +114,12 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
         old = job.ledger.dead_letters.open(target.name, last_seen_before=datetime.now(UTC) - age)
         begin_again((known.letter for known in old), ledger=job.documents)
         run.tally.num_files = len(corpus.files)
+    alias = job.inputs.settings.collection
+    gate = None
+    if question is not None and limit is None:
+        from embed_index.jobs.evaluation.gate import QualityGate
+
+        gate = QualityGate(question, inputs=job.inputs, store=store, ledger=job.ledger, run=run.id)
     indexing = IndexingPass(
         job,
         run=run,
@@ -105,7 +127,12 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
         num_documents=corpus.num_rows if limit is None else min(limit, corpus.num_rows),
         find_vectors=_vector_finder(job),
         reporter=reporter,
+        quality=gate,
     )
+
+    def admit() -> None:
+        if gate is not None and not job.inputs.settings.ungated:
+            gate.admit(target.name, collection=alias)
 
     def settle_collection() -> None:
         settle(
@@ -114,18 +141,25 @@ def _bring_in_step(job: OpenJob, *, run: RecordedRun, reporter: Reporter) -> Non
             documents=job.documents,
             store=store,
             target=target,
-            alias=job.inputs.settings.collection,
+            alias=alias,
             run=run.id,
             tally=run.tally,
             deletion=job.deletion_limits,
             canaries=indexing.canaries,
+            admit=admit,
         )
+        if gate is not None:
+            gate.watch(target.name)
 
     def keep_what_was_read() -> None:
         if store.versions.exists(target.name):
             store.flush(target.name)
 
-    indexing.run(settle=settle_collection if limit is None else keep_what_was_read)
+    try:
+        indexing.run(settle=settle_collection if limit is None else keep_what_was_read)
+    finally:
+        for notice in gate.notices if gate is not None else ():
+            reporter.notice(notice)
 
 
 def _vector_finder(job: OpenJob) -> VectorFinder:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,10 @@ from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.contract import Canary
+from embed_index.schemas.errors import EmbedIndexError
 
 if TYPE_CHECKING:
+    from embed_index.jobs.evaluation.gate import QualityGate
     from embed_index.pipeline.server.service import EmbeddingService
 
 _PROGRESS_SECONDS = 0.25
@@ -43,6 +45,7 @@ class IndexingPass:
         num_documents: int,
         find_vectors: VectorFinder,
         reporter: Reporter,
+        quality: "QualityGate | None" = None,
     ) -> None:
         """Prepare the pass.
 
@@ -53,11 +56,13 @@ class IndexingPass:
             num_documents: About so many, for the progress.
             find_vectors: Finds what need not be embedded.
             reporter: Is told how the pass gets on.
+            quality: Has its queries embedded by the pass's servers; None for no judging.
         """
         self._job = job
         self._run = run
         self._num_documents = num_documents
         self._reporter = reporter
+        self._quality = quality
         inputs, target = job.inputs, job.target
         self._letters = run.write_to(target.name)
         self._gate = canary_gate(
@@ -120,9 +125,13 @@ class IndexingPass:
     async def _index(self, servers: AsyncExitStack) -> None:
         used: list[EmbeddingService] = []
 
+        async def open_service() -> "EmbeddingService":
+            if not used:
+                used.append(await self._open_service(servers))
+            return used[0]
+
         async def open_embedder() -> Embedder:
-            used.append(await self._open_service(servers))
-            return used[0].embedder
+            return (await open_service()).embedder
 
         flow = asyncio.create_task(self.flow.run(open_embedder))
         try:
@@ -134,6 +143,8 @@ class IndexingPass:
                     saved = time.monotonic()
                     await asyncio.to_thread(self._run.save)
             await flow
+            if self._quality is not None and self.flow.is_complete:
+                await self._embed_queries(self._quality, open_service, is_open=bool(used))
             if self._job.inputs.settings.rebuild and self.flow.is_complete:
                 # The alias is about to move: the servers must still be what they were.
                 for service in used:
@@ -142,15 +153,38 @@ class IndexingPass:
             flow.cancel()
             await asyncio.wait({flow})
 
+    async def _embed_queries(
+        self,
+        quality: "QualityGate",
+        open_service: "Callable[[], Awaitable[EmbeddingService]]",
+        *,
+        is_open: bool,
+    ) -> None:
+        """Embed what the version is judged by; for a live one that embedded nothing, nothing."""
+        versions, name = self._job.store.versions, self._job.target.name
+        collection = self._job.inputs.settings.collection
+        if not await asyncio.to_thread(versions.exists, name):
+            return
+        is_live = await asyncio.to_thread(versions.live, collection) == name
+        if is_live and not is_open:
+            return
+        try:
+            await quality.embed(open_service, version=name, collection=collection)
+        except EmbedIndexError as error:
+            if not is_live:
+                raise
+            # The night itself went well.
+            quality.notices.append(f"the quality of {name} is unknown: {error.message}")
+
     async def _open_service(self, servers: AsyncExitStack) -> "EmbeddingService":
         """Get the server, prove that it fits the collection, create a new collection."""
-        inputs, target = self._job.inputs, self._job.target
+        inputs, target, quality = self._job.inputs, self._job.target, self._quality
         settings = inputs.settings
         request = request_for(
             settings,
             model=inputs.model,
             gate=self._gate,
-            max_tokens=settings.max_tokens,
+            max_tokens=max(settings.max_tokens, quality.longest_tokens if quality else 0),
             tell=self._reporter.notice,
         )
         owner = f"{settings.collection}-{self._run.name}"

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from embed_index.jobs.adapters.places import existing_ledger, milvus_place
 from embed_index.jobs.cli.failures import exit_code, first_cause
+from embed_index.pipeline.evaluation.history import last_in_a_run
+from embed_index.pipeline.evaluation.quality import Quality
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.report.metrics import (
     RunMetrics,
@@ -96,6 +98,13 @@ def _with_ledger(metrics: RunMetrics, ledger: Ledger, *, started_at: datetime) -
     if documents is None:
         return metrics
     counts = documents.counts()
+    judged = last_in_a_run(ledger, version)
+    if judged is not None:
+        metrics = replace(
+            metrics,
+            ndcg=Quality.from_json(judged.content).ndcg,
+            judged_at=judged.recorded_at,
+        )
     return replace(
         metrics,
         num_documents=counts.num_documents - counts.num_pending,

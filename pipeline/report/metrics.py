@@ -30,6 +30,9 @@ class RunMetrics:
     """That the collection holds, by the ledger."""
     num_chunks: int
     num_open_dead_letters: int
+    ndcg: float | None = None
+    """nDCG@10 of the version last written to, as its runs found last; None for never."""
+    judged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +152,25 @@ def _metrics(metrics: RunMetrics) -> Sequence[_Metric]:
             "open_dead_letters",
             "Dead letters of that version that are not mended.",
             metrics.num_open_dead_letters,
+        ),
+        *_quality(metrics),
+    )
+
+
+def _quality(metrics: RunMetrics) -> Sequence[_Metric]:
+    """Return what is known of the quality; what nobody looked at has no value."""
+    if metrics.ndcg is None or metrics.judged_at is None:
+        return ()
+    return (
+        _single(
+            "quality_ndcg_at_10",
+            "nDCG@10 of that version over the job's own queries.",
+            round(metrics.ndcg, 6),
+        ),
+        _single(
+            "quality_timestamp_seconds",
+            "When that was measured.",
+            metrics.judged_at.timestamp(),
         ),
     )
 

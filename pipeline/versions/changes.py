@@ -4,6 +4,7 @@ Call these with the collection's run lock held.
 """
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -37,7 +38,14 @@ class VersionCleanup:
 
 
 def promote(
-    store: MilvusStore, *, alias: str, version: str | None, ledger: Ledger | None, force: bool
+    store: MilvusStore,
+    *,
+    alias: str,
+    version: str | None,
+    ledger: Ledger | None,
+    force: bool,
+    finished: Collection[str] = (),
+    admit: Callable[[str, str], None] = lambda _version, _live: None,
 ) -> AliasMove:
     """Point the alias at a version that was found to be whole.
 
@@ -47,6 +55,9 @@ def promote(
         version: Its name, or its number such as `2` or `v2`; None for the newest.
         ledger: Of the alias; None where there is none here.
         force: Whether a version is promoted that cannot be found to be whole.
+        finished: Versions that never were live, and yet are known to have been filled.
+        admit: Called with a whole version and the live one before the alias moves; raises to keep
+            it where it is.
 
     Raises:
         ConfigurationError: There is no such version, or it was never finished.
@@ -61,7 +72,9 @@ def promote(
         )
     before = store.versions.live(alias)
     if name != before and not force:
-        _check(store, name=name, ledger=ledger)
+        _check(store, name=name, ledger=ledger, finished=finished)
+    if before is not None and name != before:
+        admit(name, before)
     return _move(store, alias=alias, to=name, before=before, ledger=ledger)
 
 
@@ -162,14 +175,16 @@ def _unfinished(ledger: Ledger | None) -> set[str]:
     return set() if ledger is None else set(ledger.versions()) - ledger.once_live()
 
 
-def _check(store: MilvusStore, *, name: str, ledger: Ledger | None) -> None:
+def _check(
+    store: MilvusStore, *, name: str, ledger: Ledger | None, finished: Collection[str]
+) -> None:
     collection_id = store.versions.contract(name).collection_id
     if ledger is None or ledger.versions().get(name) != collection_id:
         raise ConfigurationError(
             f"{name}: no ledger here says what it should hold, so it cannot be checked",
             remedy="Give the --state-dir of the run that filled it, or promote it with --force.",
         )
-    if name not in ledger.once_live():
+    if name not in ledger.once_live() and name not in finished:
         raise ConfigurationError(
             f"{name}: the rebuild that fills it is not finished",
             remedy="Finish it with `embed-index run --rebuild`, or promote it with --force.",

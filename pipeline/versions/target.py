@@ -73,7 +73,12 @@ def choose_target(
     if newest is not None and is_unfinished:
         contract = versions.contract(newest)
         stored = versions.carried(newest)
-        is_the_same = not contract.differences(wanted) and are_stored_as(carried, stored)
+        # A version that nobody searches yet must not go on to say that queries are put otherwise.
+        is_the_same = (
+            not contract.differences(wanted)
+            and contract.query_prompt == wanted.query_prompt
+            and are_stored_as(carried, stored)
+        )
         if is_the_same and not are_mixed(contract.dtype, wanted.dtype):
             return TargetVersion(
                 name=newest,

@@ -168,7 +168,7 @@ def test_figures_are_printed_where_they_cannot_be_recorded(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ((), "Give --queries, or --from-titles"),
+        ((), "Give --queries, a --job that names some"),
         (("--from-titles", "topic", "--qrels", "x"), "leave out the files"),
         (("--queries", "nowhere.jsonl"), "cannot be read: No such file"),
         (("--from-titles", "topic", "--mode", "dense,sparse"), "--mode is some of"),
