@@ -15,12 +15,14 @@ more.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from embed_index.pipeline.corpus.source import RowBatch, Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.report.pace import PhaseClock
 from embed_index.pipeline.stages.channel import Channel
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.dead_letters import duplicate_letter
@@ -85,6 +87,8 @@ class Indexing:
         self.corpus_pass = CorpusPass(ledger)
         self._is_opening = False
         self._is_embedding = False
+        self._num_at_servers = 0
+        self.phases = PhaseClock()
 
     @property
     def is_complete(self) -> bool:
@@ -111,6 +115,7 @@ class Indexing:
             open_embedder: Called once there is something to embed, and not at all in a night that
                 changed nothing. Reading and cutting go on meanwhile, as far as channels allow.
         """
+        self.phases.enter("reading")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_and_cut())
@@ -138,16 +143,20 @@ class Indexing:
     async def _embed_all(self, open_embedder: Callable[[], Awaitable[Embedder]]) -> None:
         if await self._to_embed.wait_for_first():
             self._is_opening = True
+            self.phases.enter("starting")
             embedder = await open_embedder()
             self._is_opening, self._is_embedding = False, True
+            self.phases.enter("server_idle")
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._limits.max_requests_in_flight):
                     group.create_task(self._embed(embedder))
+        self.phases.enter("finishing")
         await self._to_upsert.close()
 
     async def _embed(self, embedder: Embedder) -> None:
         async for batch in self._to_embed:
-            result = await embed_or_isolate(batch, embedder=embedder, dimension=self._dimension)
+            with self._at_servers():
+                result = await embed_or_isolate(batch, embedder=embedder, dimension=self._dimension)
             self._tally.count_embedded(result.embedded.chunks)
             for refused in result.refused:
                 self._dead_letters.record([refused.letter()])
@@ -155,6 +164,16 @@ class Indexing:
                     await self._to_commit.put(whole)
             if result.embedded.chunks:
                 await self._to_upsert.put(result.embedded)
+
+    @contextmanager
+    def _at_servers(self) -> Iterator[None]:
+        if not self._num_at_servers:
+            self.phases.enter("embedding")
+        self._num_at_servers += 1
+        yield
+        self._num_at_servers -= 1
+        if not self._num_at_servers:
+            self.phases.enter("server_idle")
 
     async def _upsert_all(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -16,7 +16,7 @@ from embed_index.jobs.adapters.servers import (
 from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.cli.signals import stopping_on_signals
-from embed_index.jobs.runs.recorded import RecordedRun
+from embed_index.jobs.runs.recorded import RecordedRun, pace_point
 from embed_index.pipeline.corpus.source import Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
@@ -89,6 +89,8 @@ class IndexingPass:
                 num_upserters=job.store.max_writers,
             ),
         )
+
+        run.pace.phases = self.flow.phases
 
     @property
     def canaries(self) -> Sequence[Canary]:
@@ -211,7 +213,9 @@ class IndexingPass:
         return service
 
     def _report_progress(self) -> None:
-        self._reporter.progressed(self._run.counters(), waiting_for=self.flow.bottleneck())
+        counters = self._run.counters()
+        self._run.pace.see(pace_point(counters))
+        self._reporter.progressed(counters, waiting_for=self.flow.bottleneck())
         for notice in self._job.inputs.source.take_notices():
             self._reporter.notice(notice)
         for letter in self._letters.take_untold():

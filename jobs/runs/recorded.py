@@ -9,6 +9,7 @@ from embed_index.jobs.adapters.places import dead_letter_folder
 from embed_index.jobs.cli.failures import exit_code, first_cause
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import Outcome
+from embed_index.pipeline.report.pace import PacePoint, PaceRecorder
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
@@ -36,6 +37,7 @@ class RecordedRun:
         self.id = record.id
         self.name = record.name
         self.tally = RunTally()
+        self.pace = PaceRecorder()
         self.precision = ""
         """Of the run's vectors, once a server has made some."""
         self._letter_file = DeadLetterFile(
@@ -69,10 +71,16 @@ class RecordedRun:
         self._ledger.runs.update(self.id, counters=self.counters())
 
     def finish(self, outcome: Outcome, *, code: int = 0, error: str = "") -> None:
-        """Write down how the run ended."""
+        """Write down how the run ended, and how it got on if it embedded anything."""
+        counters = self.counters()
         self._ledger.runs.finish(
-            self.id, outcome=outcome, exit_code=code, counters=self.counters(), error=error
+            self.id, outcome=outcome, exit_code=code, counters=counters, error=error
         )
+        if counters.num_tokens:
+            pace = self.pace.pace(pace_point(counters))
+            self._ledger.figures.record(
+                "pace", version=self._version, run_id=self.id, content=pace.to_json()
+            )
 
     def counters(self) -> RunCounters:
         """Return the counts at this moment."""
@@ -100,3 +108,8 @@ class RecordedRun:
         except EmbedIndexError as second:
             # What ended the run is what people must read first; the history shows that it died.
             cause.add_note(second.message)
+
+
+def pace_point(counters: RunCounters) -> PacePoint:
+    """Return how far a run is."""
+    return PacePoint(counters.seconds, counters.num_tokens, counters.num_documents_done)
