@@ -50,10 +50,11 @@ class KeyRange:
         return type(self)(self.low, middle), type(self)(middle, self.high)
 
 
-def cut_key_space(num_ranges: int) -> list[KeyRange]:
-    """Return equal ranges, in order, that together hold every key there can be."""
+def cut_key_space(num_ranges: int, *, share: float = 1.0) -> list[KeyRange]:
+    """Return equal ranges, in order, that together hold every key there can be, or a share."""
     num_ranges = max(num_ranges, 1)
-    bounds = [index * _KEY_SPACE // num_ranges for index in range(num_ranges + 1)]
+    end = round(_KEY_SPACE * share)
+    bounds = [index * end // num_ranges for index in range(num_ranges + 1)]
     return [KeyRange(low, high) for low, high in itertools.pairwise(bounds)]
 
 

@@ -1,5 +1,6 @@
 """Reading collection versions: by key, page by page, by nearness."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -114,6 +115,22 @@ class CollectionReader:
             for row in page:
                 yield read_chunk(row, columns=columns)
 
+    def iter_sample(
+        self, version: str, num_chunks: int, *, with_text: bool = False, with_vectors: bool = False
+    ) -> Iterator[StoredChunk]:
+        """Read about so many rows, or all if there are no more, as `iter_chunks` does.
+
+        Keys are digests, so that the first of them are an even sample; and it stays the same as
+        long as the collection does.
+        """
+        num_rows = self.count(version)
+        columns = self._versions.carried(version)
+        fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
+        share = min(1.0, num_chunks / max(num_rows, 1))
+        for page in self._iter_pages(version, fields, share=share):
+            for row in page:
+                yield read_chunk(row, columns=columns)
+
     def count(self, version: str) -> int:
         """Count the rows; deleted ones are left out."""
         return self._count(version, "")
@@ -191,9 +208,12 @@ class CollectionReader:
         }
         return {key: found[key] for key in wanted if key in found}
 
-    def _iter_pages(self, version: str, fields: Sequence[str]) -> Iterator[list[Row]]:
-        num_pages = -(-self.count(version) // max(self._rows_per_page(version, fields), 1))
-        pending = cut_key_space(num_pages)[::-1]
+    def _iter_pages(
+        self, version: str, fields: Sequence[str], *, share: float = 1.0
+    ) -> Iterator[list[Row]]:
+        num_rows = share * self.count(version)
+        num_pages = math.ceil(num_rows / max(self._rows_per_page(version, fields), 1))
+        pending = cut_key_space(num_pages, share=share)[::-1]
         while pending:
             keys = pending.pop()
             page = self._query_range(version, keys, fields)

@@ -1,6 +1,6 @@
 """The records that come back from a collection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embed_index.schemas.records import CarriedValue, Vectors
 
@@ -38,6 +38,10 @@ class StoredChunk:
     """None where it was not asked for."""
     vector: Vectors | None = None
     """Shape (dimension,); None where it was not asked for."""
+
+    def without_content(self) -> "StoredChunk":
+        """Return the row without what takes room: text, vector and carried columns."""
+        return replace(self, text=None, vector=None, carried={})
 
     @property
     def key(self) -> ChunkKey:

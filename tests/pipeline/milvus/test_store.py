@@ -227,6 +227,24 @@ def test_all_keys_of_many_rows_are_read_once(store: MilvusStore, alias: str) -> 
         np.testing.assert_array_equal(row.vector, batch.vectors[index])
 
 
+@pytest.mark.parametrize("wanted", [1, 500, 3000, 10_000])
+def test_a_sample_is_even_stable_and_about_as_large_as_asked_for(
+    store: MilvusStore, alias: str, wanted: int
+) -> None:
+    version = store.versions.create(alias, contract=make_contract())
+    store.upsert(version, make_batch([f"{number} " for number in range(4000)]))
+
+    first, second = (list(store.reader.iter_sample(version, wanted)) for _ in range(2))
+
+    keys = [row.chunk_id for row in first]
+    assert sorted(keys) == sorted(row.chunk_id for row in second)
+    assert len(set(keys)) == len(keys)
+    assert abs(len(keys) - min(wanted, 4000)) <= 4 * wanted**0.5
+    if wanted >= 500:
+        half = sum(row.chunk_index < 2000 for row in first) / len(first)
+        assert 0.4 < half < 0.6
+
+
 def test_versions_count_up_and_the_alias_names_one(store: MilvusStore, alias: str) -> None:
     assert (store.versions.list(alias), store.versions.live(alias)) == ([], None)
     first = store.versions.create(alias, contract=make_contract())
