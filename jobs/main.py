@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "describe": "Show how a collection was made and what it holds.",
     "status": "Show the last run, and how fresh a collection is.",
     "history": "List what the runs of a collection did.",
+    "report": "Write what is known of a collection to one page of HTML.",
     "verify": "Compare corpus, ledger and Milvus, and mend what differs.",
     "letters": "Show the open dead letters of a collection, by reason.",
     "retry": "Embed the open dead letters that can be embedded now.",

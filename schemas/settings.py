@@ -417,6 +417,28 @@ class JobSettings(BaseModel):
             location="path",
         ),
     ] = None
+    report: Annotated[
+        Path | None,
+        Setting(
+            section="run",
+            help="HTML page to write after the run; none for no page.",
+            location="path",
+        ),
+    ] = None
+    report_texts: Annotated[
+        bool,
+        Setting(
+            section="run",
+            help="Whether reports tell texts, ids and places of documents, and error messages.",
+        ),
+    ] = True
+    report_color_by: Annotated[
+        str,
+        Setting(
+            section="run",
+            help="Carried column that colours a report's map; empty for the first that is fit.",
+        ),
+    ] = ""
     grace_seconds: Annotated[
         float,
         Setting(section="run", help="How long what is in flight may take to finish on SIGTERM."),

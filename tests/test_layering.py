@@ -35,6 +35,7 @@ FLOORS = (
     ("jobs/collections", "jobs/examination", "jobs/precision", "jobs/serving"),
     ("jobs/evaluation",),
     ("jobs/runs",),
+    ("jobs/reporting",),
     ("jobs/commands",),
 )
 """From the ground up; a room may use what stands below it, and nothing beside it."""

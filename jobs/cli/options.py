@@ -62,7 +62,8 @@ def job_options(command: Decorated) -> Decorated:
 def corpus_options(command: Decorated) -> Decorated:
     """Add what says how a collection is made of its corpus, but not the collection's name."""
     of_runs = ("collection", "rebuild", "limit", "retry_after_days", *settings_of(["quality"]))
-    others = (*of_runs, "metrics_file", "quiet", "log_format")
+    of_reports = ("report", "report_texts", "report_color_by")
+    others = (*of_runs, *of_reports, "metrics_file", "quiet", "log_format")
     return _add(command, (field.name for field in SETTINGS if field.name not in others))
 
 

@@ -35,10 +35,15 @@ def run(ctx: click.Context, /, *, settings: JobSettings) -> None:
     invocation.collection = settings.collection
 
     from embed_index.jobs.cli.progress import open_reporter
+    from embed_index.jobs.reporting.leaving import leaving_report
     from embed_index.jobs.runs.index import run_index_job
     from embed_index.jobs.runs.metrics import leaving_metrics
     from embed_index.pipeline.disk.heap import leave_out_pandas
 
     leave_out_pandas()
-    with leaving_metrics(settings), open_reporter(settings) as reporter:
+    with (
+        leaving_metrics(settings),
+        open_reporter(settings) as reporter,
+        leaving_report(settings, reporter=reporter),
+    ):
         run_index_job(settings, reporter=reporter)

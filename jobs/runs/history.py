@@ -102,12 +102,16 @@ def read_history(settings: JobSettings, *, limit: int | None) -> list[PastRun]:
     """
     path = find_ledger(settings, settings.collection)
     with Ledger(path) as ledger:
-        holder = _holder(path)
-        records = ledger.runs.latest(max_runs=-1 if limit is None else limit)
-        return [
-            replace(_past(record, holder), quality=quality_of_run(ledger, record.id))
-            for record in records
-        ]
+        return past_runs(ledger, path, max_runs=-1 if limit is None else limit)
+
+
+def past_runs(ledger: Ledger, path: Path, *, max_runs: int = -1) -> list[PastRun]:
+    """Return the runs of an open ledger, newest first; all of them by default."""
+    holder = _holder(path)
+    return [
+        replace(_past(record, holder), quality=quality_of_run(ledger, record.id))
+        for record in ledger.runs.latest(max_runs=max_runs)
+    ]
 
 
 def _holder(ledger: Path) -> LockHolder | None:

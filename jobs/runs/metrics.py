@@ -6,18 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from embed_index.jobs.adapters.places import existing_ledger, milvus_place
 from embed_index.jobs.cli.failures import exit_code, first_cause
 from embed_index.pipeline.evaluation.history import last_in_a_run
 from embed_index.pipeline.evaluation.quality import Quality
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.report.metrics import (
-    RunMetrics,
-    check_metrics_place,
-    render_metrics,
-    write_metrics,
-)
+from embed_index.pipeline.report.metrics import RunMetrics, render_metrics
+from embed_index.pipeline.report.placing import READABLE_BY_ALL, check_place, put_in_place
 from embed_index.schemas.errors import EmbedIndexError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters
@@ -35,7 +32,7 @@ def leaving_metrics(settings: JobSettings) -> Iterator[None]:
     if path is None:
         yield
         return
-    check_metrics_place(path)
+    check_place(path, setting="metrics_file")
     began, started_at = time.monotonic(), datetime.now(UTC)
     try:
         yield
@@ -47,13 +44,17 @@ def leaving_metrics(settings: JobSettings) -> Iterator[None]:
             code=exit_code(error),
         )
         try:
-            write_metrics(path, render_metrics(metrics))
+            _put(path, metrics)
         except EmbedIndexError as second:
             # What ended the run is what people must read first.
             first_cause(error).add_note(second.message)
         raise
     metrics = _gather(settings, started_at=started_at, seconds=time.monotonic() - began, code=0)
-    write_metrics(path, render_metrics(metrics))
+    _put(path, metrics)
+
+
+def _put(path: Path, metrics: RunMetrics) -> None:
+    put_in_place(path, render_metrics(metrics), setting="metrics_file", mode=READABLE_BY_ALL)
 
 
 def _gather(

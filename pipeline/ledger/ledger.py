@@ -122,6 +122,11 @@ def remove_ledger(path: Path) -> None:
         path.with_name(path.name + companion).unlink(missing_ok=True)
 
 
+def ledger_files(path: Path) -> list[Path]:
+    """Return what a ledger may consist of, with what SQLite keeps beside it."""
+    return [path.with_name(path.name + companion) for companion in ("", *LEDGER_COMPANIONS)]
+
+
 def move_ledger(path: Path, *, to: Path) -> None:
     """Give a ledger another name in its folder; nobody else writes to it.
 

@@ -1,17 +1,12 @@
 """A run as metrics in Prometheus' text format, for the textfile collector of node_exporter."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from embed_index.schemas.errors import ConfigurationError, UnavailableError
 from embed_index.schemas.summary import RunCounters
 
 _PREFIX = "embed_index"
-_READABLE_BY_ALL = 0o644
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,46 +42,6 @@ def render_metrics(metrics: RunMetrics) -> str:
     """Return the exposition, every metric with its help and type."""
     label = f'collection="{_escaped(metrics.collection)}",milvus="{_escaped(metrics.milvus)}"'
     return "".join(_render(metric, label) for metric in _metrics(metrics))
-
-
-def check_metrics_place(path: Path) -> None:
-    """Refuse, before any work is done, a place where no file can be put.
-
-    Raises:
-        ConfigurationError: Its folder does not exist or may not be written.
-    """
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigurationError(
-            f"metrics_file: {path} cannot be written",
-            remedy="Name a file in a folder that exists and that you may write to.",
-        )
-
-
-def write_metrics(path: Path, text: str) -> None:
-    """Put the file in place, whole or not at all; the collector reads at any moment.
-
-    Raises:
-        UnavailableError: The file cannot be written now.
-    """
-    try:
-        # The collector reads *.prom, so that the unfinished file must not be called so.
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            try:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), _READABLE_BY_ALL)
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise UnavailableError(
-            f"metrics_file: {path} cannot be written ({error.strerror})",
-            remedy="Check the disk and the folder's permissions; the run itself is recorded.",
-        ) from error
 
 
 def _metrics(metrics: RunMetrics) -> Sequence[_Metric]:

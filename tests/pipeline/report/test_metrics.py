@@ -9,7 +9,8 @@ from job_fixtures import JobFolder
 from prometheus_client.parser import text_string_to_metric_families
 
 from embed_index.pipeline.disk.lock import RunLock
-from embed_index.pipeline.report.metrics import RunMetrics, render_metrics, write_metrics
+from embed_index.pipeline.report.metrics import RunMetrics, render_metrics
+from embed_index.pipeline.report.placing import READABLE_BY_ALL, put_in_place
 from embed_index.schemas.errors import UnavailableError
 from embed_index.schemas.summary import RunCounters
 
@@ -146,7 +147,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(path: Path) -> None:
     (path / "inside").touch()
 
     with pytest.raises(UnavailableError, match="metrics_file"):
-        write_metrics(path, render_metrics(METRICS))
+        put_in_place(path, render_metrics(METRICS), setting="metrics_file", mode=READABLE_BY_ALL)
 
     assert [file.name for file in path.parent.iterdir()] == ["docs.prom"]
 
