@@ -11,10 +11,11 @@ import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
 from embed_index.schemas.errors import ConfigurationError
@@ -53,6 +54,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> TokenIds:
         """Return the ids of a text, without an end token."""
 
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many ids each text has, without an end token."""
+
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         """Return how many UTF-8 bytes of normalised text each id stands for."""
 
@@ -86,6 +90,7 @@ class TextSplitter:
         self._prompt_bytes = len(normalised(prompt, "NFC").encode("utf-8"))
         self._max_ids = max_tokens - 1
         self._overlap_tokens = overlap_tokens
+        self._first_reach = _FIRST_CHARS_PER_TOKEN * self._max_ids
         # A token stands for a byte at least. Where that leaves room, a vocabulary need not be read.
         num_prompt_tokens = _max_bytes(prompt)
         room = self._max_ids - num_prompt_tokens
@@ -114,7 +119,7 @@ class TextSplitter:
         shorter chunk avoids it. An empty text has no spans.
         """
         start = end = 0
-        reach = _FIRST_CHARS_PER_TOKEN * self._max_ids
+        reach = self._first_reach
         while end < len(text):
             span, reach = self._next_span(text, start, reach)
             if span.char_end <= end:
@@ -123,6 +128,31 @@ class TextSplitter:
             yield span
             end = span.char_end
             start = self._overlap_start(text, span)
+
+    def chunk_lengths(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many tokens each chunk has that `split` would cut, and how many chunks a text.
+
+        The chunks of all texts stand one after the other. Texts that are one chunk are counted
+        together, which takes a fraction of the time.
+        """
+        in_sight = _window_chars(self._first_reach)
+        short = [place for place, text in enumerate(texts) if 0 < len(text) <= in_sight]
+        lengths = self._tokenizer.count([self._prompt + texts[place] for place in short]) + 1
+        is_whole = lengths <= self._max_ids + 1
+        if is_whole.all() and len(short) == len(texts):
+            return lengths, np.ones_like(lengths)
+        whole = {
+            place: num_tokens
+            for place, num_tokens in zip(short, lengths.tolist(), strict=True)
+            if num_tokens <= self._max_ids + 1
+        }
+        cut: list[NDArray[np.int64]] = []
+        for place, text in enumerate(texts):
+            sizes = (
+                [whole[place]] if place in whole else [x.token_ids.size for x in self.split(text)]
+            )
+            cut.append(np.array(sizes, dtype=np.int64))
+        return np.concatenate(cut), np.array([sizes.size for sizes in cut], dtype=np.int64)
 
     def _next_span(self, text: str, start: int, reach: int) -> tuple[ChunkSpan, int]:
         """Return the span that begins at `start`, and how many characters it could have had.
@@ -163,7 +193,7 @@ class TextSplitter:
 
         Where all of the rest fits, its ids come with it.
         """
-        num_chars = int(reach * 1.25) + 16
+        num_chars = _window_chars(reach)
         while True:
             window = text[start : start + num_chars]
             ids = self._encode(window)
@@ -203,6 +233,11 @@ class TextSplitter:
             if match and match.end() < span.char_end:
                 return match.end()
         return _whole_character(text, earliest, span.char_end, span.char_end)
+
+
+def _window_chars(reach: int) -> int:
+    """Return how much text is encoded at first, to see where so many characters end."""
+    return int(reach * 1.25) + 16
 
 
 def _max_bytes(text: str) -> int:

@@ -12,11 +12,12 @@ space after `Query:`. Documents carry no instruction unless one is asked for.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embed_index.pipeline.model.definition import plain_text
 from embed_index.pipeline.model.engines import Engines
@@ -63,18 +64,19 @@ class ModelTokenizer:
         return cls(facts, engines, name=name)
 
     @classmethod
-    def load(cls, model: ModelFiles, *, cache: Path | None = None) -> Self:
+    def load(cls, model: ModelFiles, *, cache: Path | None = None, may_write: bool = True) -> Self:
         """Read the tokenizer of a model.
 
         Args:
             model: Where its `tokenizer.json` is.
             cache: Folder for what was derived from it, so that this is done once; None for none.
+            may_write: Whether something may be put there.
 
         Raises:
             ConfigurationError: `tokenizer.json` is none that the pipeline can use, or is not the
                 model's.
         """
-        tokenizer = cls._load(model.tokenizer_file, cache=cache)
+        tokenizer = cls._load(model.tokenizer_file, cache=cache, may_write=may_write)
         if tokenizer.max_token_id >= model.vocab_size:
             raise ConfigurationError(
                 f"model: the tokenizer of {model.name} has more tokens than the model",
@@ -83,7 +85,7 @@ class ModelTokenizer:
         return tokenizer
 
     @classmethod
-    def _load(cls, file: Path, *, cache: Path | None) -> Self:
+    def _load(cls, file: Path, *, cache: Path | None, may_write: bool) -> Self:
         name = str(file)
         content = file.read_bytes()
         if cache is None:
@@ -95,7 +97,8 @@ class ModelTokenizer:
             # The engines go, and are read again at the first text: they would be in memory while
             # that is read, and a text may be large.
             facts, _ = derive_facts(_decoded(content, name=name), name=name)
-            kept.write(facts)
+            if may_write:
+                kept.write(facts)
         later = _read_later(file, definition_hash=definition_hash, facts=facts)
         return cls(facts, Engines(later, name=name), name=name)
 
@@ -131,13 +134,37 @@ class ModelTokenizer:
             return self._encode_by_reference(text)
         raw, _ = fast.encode_batch_flat([text])
         ids: TokenIds = np.frombuffer(raw, dtype="<i4")
-        written = text
-        for form in self._facts.forms:
-            written = normalised(written, form)
-        if self._num_bytes(ids) == len(written.encode("utf-8")):
+        if self._num_bytes(ids) == self._num_written_bytes(text):
             return ids
         # Python and the engines may know different versions of Unicode.
         return self._encode_by_reference(text)
+
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many ids `encode` gives for each text, in a fraction of its time.
+
+        Raises:
+            ConfigurationError: The ids of a text do not stand for the whole of it.
+            UnicodeEncodeError: A text holds a lone surrogate.
+        """
+        fast = self._engines.fast if self._facts.is_fast else None
+        if fast is None:
+            return np.array([self.encode(text).size for text in texts], dtype=np.int64)
+        raw, bounds = fast.encode_batch_flat(list(texts))
+        ends = np.frombuffer(bounds, dtype="<u8").astype(np.int64)
+        covered = np.zeros(ends[-1] + 1, dtype=np.int64)
+        np.cumsum(self._facts.byte_lengths.take(np.frombuffer(raw, dtype="<i4")), out=covered[1:])
+        counts: NDArray[np.int64] = np.diff(ends)
+        written = np.array([self._num_written_bytes(text) for text in texts], dtype=np.int64)
+        for place in np.flatnonzero(np.diff(covered[ends]) != written).tolist():
+            counts[place] = self.encode(texts[place]).size
+        return counts
+
+    def _num_written_bytes(self, text: str) -> int:
+        """Count the bytes of a text in the forms that the definition asks for."""
+        written = text
+        for form in self._facts.forms:
+            written = normalised(written, form)
+        return len(written.encode("utf-8"))
 
     def _encode_by_reference(self, text: str) -> TokenIds:
         ids = np.asarray(

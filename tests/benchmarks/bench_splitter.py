@@ -12,9 +12,12 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
@@ -60,6 +63,9 @@ class CountingTokenizer:
         ids = self._tokenizer.encode(text)
         self.num_ids += ids.size
         return ids
+
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return self._tokenizer.count(texts)
 
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         return self._tokenizer.token_byte_lengths(ids)

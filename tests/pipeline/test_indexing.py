@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces, Source
@@ -80,6 +81,9 @@ class StoppingTokenizer:
         if self.num_texts == 10:
             self.stop()
         return self._tokenizer.encode(text)
+
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return self._tokenizer.count(texts)
 
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         return self._tokenizer.token_byte_lengths(ids)

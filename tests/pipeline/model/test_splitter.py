@@ -1,13 +1,16 @@
 import bisect
 import re
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from embed_index.pipeline.model.splitter import TextSplitter, best_cut
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
@@ -69,6 +72,9 @@ class CountingTokenizer:
         self.num_chars += len(text)
         return self._tokenizer.encode(text)
 
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return self._tokenizer.count(texts)
+
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         return self._tokenizer.token_byte_lengths(ids)
 
@@ -100,6 +106,36 @@ def test_a_text_that_fits_is_encoded_once(tokenizer: ModelTokenizer, text: str) 
     (span,) = TextSplitter(counting, max_tokens=1024).split(text)
 
     assert (span.char_end, counting.num_chars) == (len(text), len(text))
+
+
+@relaxed
+@given(
+    corpus=st.lists(texts | dense_texts | run_texts, max_size=6),
+    max_tokens=st.integers(60, 160),
+    overlap=st.integers(0, 9),
+)
+def test_lengths_are_those_of_the_chunks_that_would_be_cut(
+    tokenizer: ModelTokenizer, corpus: list[str], max_tokens: int, overlap: int
+) -> None:
+    splitter = TextSplitter(
+        tokenizer, max_tokens=max_tokens, overlap_tokens=overlap, prompt=instruction_prompt("find")
+    )
+    cut = [[span.token_ids.size for span in splitter.split(text)] for text in corpus]
+
+    lengths, num_chunks = splitter.chunk_lengths(corpus)
+
+    assert lengths.tolist() == [size for sizes in cut for size in sizes]
+    assert num_chunks.tolist() == [len(sizes) for sizes in cut]
+
+
+def test_texts_of_one_chunk_are_counted_without_being_cut(tokenizer: ModelTokenizer) -> None:
+    counting = CountingTokenizer(tokenizer)
+    texts_ = ["One.", "word " * 20]
+
+    lengths, _ = TextSplitter(counting, max_tokens=64).chunk_lengths(texts_)
+
+    assert counting.num_chars == 0
+    assert lengths.tolist() == [tokenizer.encode(text).size + 1 for text in texts_]
 
 
 @relaxed
