@@ -94,6 +94,20 @@ class LedgerFile:
                 raise
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have all queries of the block see the file as it was; others may write meanwhile.
+
+        Nothing may be written in the block.
+        """
+        with self._lock, self._readable_errors():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with self._lock, self._readable_errors():
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def _readable_errors(self) -> Iterator[None]:
         try:
             yield

@@ -3,6 +3,7 @@
 It is a cache of what Milvus holds. Losing it costs a rebuild, never a wrong collection.
 """
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,10 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Have all reading in the block see one moment, whatever a run writes meanwhile."""
+        return self._file.snapshot()
 
     def versions(self) -> dict[str, str]:
         """Return the collection id of each version by its name, oldest first."""

@@ -49,7 +49,7 @@ class Stretch(Protocol):
         """The hashes of the carried values."""
 
     def words(self) -> Iterable[Words]:
-        """Yield, column by column, numbers that tell every document from any other."""
+        """Yield by column, ids first, numbers that tell every document from any other."""
 
     def take(self, places: Sequence[int]) -> "Stretch":
         """Return some of the documents, in the order given."""

@@ -71,7 +71,7 @@ class CorpusPass:
         if len(rows) >= _MIN_STRETCH and is_first.all():
             proofs = prove(unknown.doc_ids, unknown.doc_hashes, unknown.carried_hashes)
             self._stretches.propose(Proposal(digest, rows, digests, unproven.tolist(), proofs))
-        found = dict(_differences(unproven.tolist(), unknown, entries=entries))
+        found = dict(differences_of(unproven.tolist(), unknown, entries=entries))
         repeated = np.flatnonzero(~is_first).tolist()
         again = self._registered(stretch.take(repeated).doc_ids)
         for place, entry in zip(repeated, again, strict=True):
@@ -117,7 +117,7 @@ class CorpusPass:
         return [entry for entry in entries if entry is not None]
 
 
-def _differences(
+def differences_of(
     places: Sequence[int], documents: Stretch, *, entries: Sequence[LedgerEntry]
 ) -> Iterator[tuple[int, Difference]]:
     """Yield how documents differ from the ledger's entries, by their places in the stretch."""
