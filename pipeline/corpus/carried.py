@@ -66,6 +66,11 @@ class CarriedRows:
         """Return how many rows are null, by the number of the column."""
         return {place: array.null_count for place, array in enumerate(self._arrays)}
 
+    @property
+    def num_bytes(self) -> int:
+        """About so much memory all values take."""
+        return sum(array.nbytes for array in self._arrays)
+
     @cached_property
     def rows(self) -> list[tuple[CarriedValue, ...]]:
         """Each row as the collection stores it; of rows without an error."""

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from embed_index.pipeline.model.shape import ModelShape
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 from embed_index.schemas.limits import LFS_POINTER
 
@@ -44,6 +45,8 @@ class ModelFiles:
     """The longest input that the model was made for, in tokens."""
     quantization: str | None = None
     """How the checkpoint was quantised, in SGLang's words such as `fp8`; None for not at all."""
+    shape: ModelShape | None = None
+    """None where the configuration does not give all sizes."""
 
 
 class _RopeScaling(BaseModel):
@@ -69,6 +72,26 @@ class _ModelConfig(BaseModel):
     rope_parameters: _RopeScaling | None = None
     """The same in transformers 5."""
     quantization_config: _Quantization | None = None
+    intermediate_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """The sizes, as far as they are all told."""
+        heads = self.num_attention_heads
+        if not (self.intermediate_size and self.num_hidden_layers and heads):
+            return None
+        return ModelShape(
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_layers=self.num_hidden_layers,
+            num_heads=heads,
+            num_kv_heads=self.num_key_value_heads or heads,
+            head_dim=self.head_dim or self.hidden_size // heads,
+        )
 
     @property
     def max_positions(self) -> int:
@@ -199,6 +222,7 @@ def _describe(
         vocab_size=config.vocab_size,
         max_positions=config.max_positions,
         quantization=quantized.quant_method.casefold() if quantized else None,
+        shape=config.shape,
     )
 
 
