@@ -20,6 +20,7 @@ _PARTS = ("sglang", "pymilvus", "milvus-lite")
 
 COMMANDS: Mapping[str, str] = {
     "run": "Embed a corpus and bring a collection in step with it.",
+    "plan": "Say what a run would do and cost, and do nothing.",
     "search": "Find the chunks nearest to a text.",
     "eval": "Measure how good a collection finds what answers queries.",
     "collections": "List the collections of a Milvus and of a state folder.",

@@ -85,6 +85,8 @@ class Indexing:
         self._to_upsert = Channel[EmbeddedBatch](capacity=2 * limits.max_requests_in_flight)
         self._to_commit = Channel[OpenDocument](capacity=2 * _COMMITS_PER_TRANSACTION)
         self.corpus_pass = CorpusPass(ledger)
+        self.text_bytes = 0
+        """Of the usable texts that were read."""
         self._is_opening = False
         self._is_embedding = False
         self._num_at_servers = 0
@@ -230,6 +232,7 @@ class Indexing:
 
     def _sort_out(self, rows: RowBatch) -> list[OpenDocument]:
         """Compare rows with the ledger; return the documents that need work, cut into chunks."""
+        self.text_bytes += int(rows.texts.num_bytes.sum())
         differences = self.corpus_pass.compare(rows)
         repeated = [
             difference.place for difference in differences if difference.change == "duplicate"

@@ -396,6 +396,29 @@ class JobSettings(BaseModel):
         ),
         Field(ge=1),
     ] = None
+    max_tokens_embedded: Annotated[
+        int | None,
+        Setting(
+            section="run",
+            help="Most tokens that a run may embed; it then counts them before, which reads the "
+            "corpus twice. None for any number.",
+        ),
+        Field(ge=0),
+    ] = None
+    max_cost: Annotated[
+        float | None,
+        Setting(
+            section="run",
+            help="Most that a run may be expected to cost at price_per_gpu_hour; as with "
+            "max_tokens_embedded. None for any sum.",
+        ),
+        Field(ge=0),
+    ] = None
+    price_per_gpu_hour: Annotated[
+        float | None,
+        Setting(section="run", help="What an hour of one GPU costs, in whatever currency."),
+        Field(ge=0),
+    ] = None
     log_format: Annotated[
         Literal["auto", "text", "json"],
         Setting(
@@ -496,6 +519,11 @@ class JobSettings(BaseModel):
             raise _conflict(
                 "limit leaves the rest of the corpus out, and rebuild needs all of it",
                 fields=["limit", "rebuild"],
+            )
+        if self.max_cost is not None and self.price_per_gpu_hour is None:
+            raise _conflict(
+                "max_cost needs to know what an hour costs: set price_per_gpu_hour",
+                fields=["max_cost", "price_per_gpu_hour"],
             )
         if self.id_from == "column" and self.id_column == self.text_column:
             raise _conflict(

@@ -38,7 +38,7 @@ FLOORS = (
     ("jobs/settings",),
     ("jobs/deployment", "jobs/main.py"),
     ("jobs/adapters",),
-    ("jobs/collections", "jobs/examination", "jobs/precision", "jobs/serving"),
+    ("jobs/collections", "jobs/examination", "jobs/planning", "jobs/precision", "jobs/serving"),
     ("jobs/evaluation",),
     ("jobs/runs",),
     ("jobs/reporting",),

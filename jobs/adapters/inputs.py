@@ -109,14 +109,31 @@ def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobI
     Raises:
         ConfigurationError: A setting, a file or a column is unusable.
     """
+    inputs = look_at_inputs(settings, skip_bad_files=skip_bad_files, may_write=True)
+    check_own_weights(settings, inputs.model)
+    return inputs
+
+
+def look_at_inputs(
+    settings: JobSettings, *, skip_bad_files: bool = False, may_write: bool = False
+) -> JobInputs:
+    """Do as `check_inputs`, for those who start no server: the model's weights need not be there.
+
+    Args:
+        settings: Of the job.
+        skip_bad_files: Whether files that cannot be read are left out.
+        may_write: Whether what follows from the tokenizer is kept in the state folder.
+
+    Raises:
+        ConfigurationError: A setting, a file or a column is unusable.
+    """
     # What is at hand comes first: a model may have to be asked for, and fetched.
     source = open_corpus(settings, skip_bad_files=skip_bad_files)
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
     check_max_tokens(settings.max_tokens, model)
     check_provable(model)
-    check_own_weights(settings, model)
-    tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings))
+    tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings), may_write=may_write)
     splitter = TextSplitter(
         tokenizer,
         max_tokens=settings.max_tokens,

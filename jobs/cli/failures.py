@@ -194,6 +194,8 @@ def _json_line(
         "remedy": remedy,
         "exit_code": code,
     }
+    if notes := getattr(cause, "__notes__", ()):
+        event["notes"] = list(notes)
     return json.dumps(event | ({"traceback": trace} if trace else {}), ensure_ascii=False)
 
 

@@ -63,7 +63,8 @@ def corpus_options(command: Decorated) -> Decorated:
     """Add what says how a collection is made of its corpus, but not the collection's name."""
     of_runs = ("collection", "rebuild", "limit", "retry_after_days", *settings_of(["quality"]))
     of_reports = ("report", "report_texts", "report_color_by")
-    others = (*of_runs, *of_reports, "metrics_file", "quiet", "log_format")
+    of_plans = ("max_tokens_embedded", "max_cost", "price_per_gpu_hour")
+    others = (*of_runs, *of_reports, *of_plans, "metrics_file", "quiet", "log_format")
     return _add(command, (field.name for field in SETTINGS if field.name not in others))
 
 

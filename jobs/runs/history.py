@@ -11,6 +11,7 @@ from embed_index.pipeline.evaluation.quality import Quality
 from embed_index.pipeline.ledger.entries import LedgerCounts
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.runs import RunRecord
+from embed_index.pipeline.planning.prediction import Prediction
 from embed_index.schemas.settings import JobSettings
 
 
@@ -23,6 +24,8 @@ class PastRun:
     """As recorded; `running` only for one that is, and `died` for one that ended without a word."""
     quality: Quality | None = None
     """What its version was found to be worth in it; None where it was not judged."""
+    prediction: Prediction | None = None
+    """What it was expected to take; None where it embedded nothing, or did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +77,8 @@ def read_status(settings: JobSettings) -> CollectionStatus:
         return CollectionStatus(
             collection=settings.collection,
             holder=holder,
-            last_run=None if last is None else _past(last, holder),
-            last_success=None if success is None else _past(success, holder),
+            last_run=None if last is None else _past(last, holder, ledger),
+            last_success=None if success is None else _past(success, holder, ledger),
             versions=tuple(
                 VersionCounts(
                     name=name,
@@ -109,20 +112,25 @@ def past_runs(ledger: Ledger, path: Path, *, max_runs: int = -1) -> list[PastRun
     """Return the runs of an open ledger, newest first; all of them by default."""
     holder = _holder(path)
     return [
-        replace(_past(record, holder), quality=quality_of_run(ledger, record.id))
+        replace(_past(record, holder, ledger), quality=quality_of_run(ledger, record.id))
         for record in ledger.runs.latest(max_runs=max_runs)
     ]
+
+
+def _prediction(ledger: Ledger, run: int) -> Prediction | None:
+    figures = ledger.figures.of_run(run, kind="prediction")
+    return None if figures is None else Prediction.from_json(figures.content)
 
 
 def _holder(ledger: Path) -> LockHolder | None:
     return find_holder(ledger.with_suffix(".lock"))
 
 
-def _past(record: RunRecord, holder: LockHolder | None) -> PastRun:
+def _past(record: RunRecord, holder: LockHolder | None, ledger: Ledger) -> PastRun:
     outcome: str = record.outcome
     if record.finished_at is None:
         outcome = "running" if _is_at_work(record, holder) else "died"
-    return PastRun(record=record, outcome=outcome)
+    return PastRun(record=record, outcome=outcome, prediction=_prediction(ledger, record.id))
 
 
 def _is_at_work(record: RunRecord, holder: LockHolder | None) -> bool:

@@ -21,6 +21,7 @@ _HEAD = (
     "tokens",
     "saved",
     "seconds",
+    "expected",
     "tokens/s",
     "exit",
 )
@@ -99,6 +100,7 @@ def _run_as_fields(run: PastRun) -> dict[str, object]:
         **asdict(record.origin),
         **asdict(record.counters),
         "tokens_per_second": round(record.counters.tokens_per_second, 1),
+        "prediction": None if run.prediction is None else asdict(run.prediction),
         "quality": None if run.quality is None else _quality_as_fields(run.quality),
     }
 
@@ -125,11 +127,13 @@ def _cells(run: PastRun) -> tuple[str, ...]:
         counters.num_tokens_saved,
     )
     code = run.record.exit_code
+    expected = None if run.prediction is None else run.prediction.expected_total_seconds
     return (
         in_words(run.record.started_at),
         run.outcome + _but(counters),
         *(f"{number:,}" for number in numbers),
         f"{counters.seconds:,.1f}",
+        "-" if expected is None else f"{expected:,.1f}",
         f"{counters.tokens_per_second:,.0f}",
         "-" if code is None else str(code),
     )

@@ -16,6 +16,7 @@ from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
+from embed_index.jobs.runs.predicted import keep_prediction, plan_within_limits
 from embed_index.jobs.runs.recorded import RecordedRun
 from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.disk.heap import bound_heap, give_back
@@ -61,6 +62,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
             target = target_of(
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
+            plan = plan_within_limits(inputs, ledger=ledger, store=store, target=target)
             if target.vectors_of is not None and not target.exists:
                 # Perhaps nothing calls for a server, with whose first vectors others are created.
                 create_target(
@@ -78,7 +80,16 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                     f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"
                 )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
-            _bring_in_step(job, run=run, question=question, reporter=reporter)
+            done = _bring_in_step(job, run=run, question=question, reporter=reporter)
+            keep_prediction(
+                inputs,
+                ledger=ledger,
+                run=run.id,
+                version=target.name,
+                done=done,
+                began=began,
+                plan=plan,
+            )
         return _conclude(run, settings=settings, reporter=reporter)
 
 
@@ -105,7 +116,7 @@ def _compare_index(
 
 def _bring_in_step(
     job: OpenJob, *, run: RecordedRun, question: "QualityQuestion | None", reporter: Reporter
-) -> None:
+) -> IndexingPass:
     """Index the corpus, then settle what only is known after a pass over all of it."""
     store, target = job.store, job.target
     corpus, limit = job.inputs.source, job.inputs.settings.limit
@@ -160,6 +171,7 @@ def _bring_in_step(
     finally:
         for notice in gate.notices if gate is not None else ():
             reporter.notice(notice)
+    return indexing
 
 
 def _vector_finder(job: OpenJob) -> VectorFinder:

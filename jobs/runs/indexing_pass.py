@@ -20,6 +20,8 @@ from embed_index.jobs.runs.recorded import RecordedRun, pace_point
 from embed_index.pipeline.corpus.source import Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
+from embed_index.pipeline.planning.meter import MeteredEmbedder
+from embed_index.pipeline.planning.workload import Workload
 from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.contract import Canary
@@ -63,6 +65,9 @@ class IndexingPass:
         self._num_documents = num_documents
         self._reporter = reporter
         self._quality = quality
+        self.start_seconds = 0.0
+        """Until the servers were ready; 0 if none was needed."""
+        self._meter: MeteredEmbedder | None = None
         inputs, target = job.inputs, job.target
         self._letters = run.write_to(target.name)
         self._gate = canary_gate(
@@ -96,6 +101,16 @@ class IndexingPass:
     def canaries(self) -> Sequence[Canary]:
         """As the pass's servers embedded them; a new version's are empty if none was needed."""
         return self._gate.canaries
+
+    @property
+    def work(self) -> Workload:
+        """What was embedded."""
+        return Workload() if self._meter is None else self._meter.work
+
+    @property
+    def embedding_seconds(self) -> float:
+        """While something was at a server."""
+        return 0.0 if self._meter is None else self._meter.busy_seconds
 
     def run(self, *, settle: Callable[[], None]) -> None:
         """Index, then settle what only is known after a pass, in a thread.
@@ -133,7 +148,11 @@ class IndexingPass:
             return used[0]
 
         async def open_embedder() -> Embedder:
-            return (await open_service()).embedder
+            began = time.monotonic()
+            service = await open_service()
+            self.start_seconds = time.monotonic() - began
+            self._meter = MeteredEmbedder(service.embedder)
+            return self._meter
 
         flow = asyncio.create_task(self.flow.run(open_embedder))
         try:

@@ -81,7 +81,7 @@ def test_history_tells_what_each_run_did_newest_first(lite_job: JobFolder) -> No
     assert all(run["tokens_per_second"] >= 0 and run["seconds"] > 0 for run in runs)
     assert table[0].split() == [
         "started", "outcome", "new", "changed", "unchanged", "refreshed", "deleted", "tokens",
-        "saved", "seconds", "tokens/s", "exit",
+        "saved", "seconds", "expected", "tokens/s", "exit",
     ]  # fmt: skip
     assert len(table) == 5
     assert [line.split() for line in newest] == [line.split() for line in table[:2]]
