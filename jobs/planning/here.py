@@ -13,6 +13,8 @@ from embed_index.pipeline.server.gpus import visible_gpus
 from embed_index.schemas.settings import JobSettings
 
 _CPU = "the CPU"
+_WEIGHTS_SHARE = 0.75
+"""Of a GPU's memory. The rest is for a pass of 32,768 tokens and what CUDA itself takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +74,6 @@ def weights_fit(pace: Pace, *, model: ModelFiles) -> bool:
     return (
         kind is None or _weight_bytes(model, pace.precision) <= _WEIGHTS_SHARE * kind.memory_bytes
     )
-
-
-_WEIGHTS_SHARE = 0.75
-"""The rest is for a pass of 32,768 tokens and what CUDA itself takes."""
 
 
 def _past(ledger: Ledger) -> Iterator[Prediction]:

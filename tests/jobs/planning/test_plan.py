@@ -148,6 +148,19 @@ def test_a_plan_beside_a_run_sees_one_moment_of_the_ledger(
     assert plan(lite_job)["documents"]["num_unchanged"] == len(CORPUS)
 
 
+def test_what_cannot_be_read_leaves_open_what_is_missing(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.write({"other": "Another."}, file="b.parquet")
+    lite_job.run()
+    (lite_job.folder / "corpus" / "b.parquet").write_text("no Parquet")
+
+    found = plan(lite_job, "--on-bad-file", "skip")["documents"]
+    limited = plan(lite_job, "--on-bad-file", "skip", "--limit", "3")["documents"]
+
+    assert (found["num_files_skipped"], found["num_missing"]) == (1, None)
+    assert (limited["num_unchanged"], limited["num_missing"]) == (3, None)
+
+
 def test_a_rebuild_begins_anew_and_goes_on(lite_job: JobFolder) -> None:
     lite_job.write(CORPUS)
     lite_job.run()
