@@ -1,12 +1,13 @@
 """What a report says, from the ledger, and from the collection where it can be reached."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from embed_index.jobs.adapters.places import dead_letter_folder, find_ledger
+from embed_index.jobs.reporting.quality import look_at_quality
 from embed_index.jobs.reporting.sampling import look_at_collection
 from embed_index.jobs.runs.history import PastRun, past_runs
 from embed_index.pipeline.ledger.ledger import Ledger, ledger_files
@@ -17,6 +18,7 @@ from embed_index.pipeline.report.contents import (
     LetterExample,
     LetterGroup,
     ReportContents,
+    ReportedPrediction,
     ReportedRun,
     StoredPart,
 )
@@ -70,7 +72,7 @@ def gather(settings: JobSettings, *, wishes: ReportWishes) -> ReportContents:
 
 def _from_ledger(settings: JobSettings, path: Path, *, wishes: ReportWishes) -> ReportContents:
     with Ledger(path) as ledger:
-        runs = [_reported(run, wishes) for run in past_runs(ledger, path, max_runs=MAX_RUNS)]
+        past = past_runs(ledger, path, max_runs=MAX_RUNS)
         success = ledger.runs.last_success()
         version = next((run.version for run in ledger.runs.latest() if run.version), "")
         documents = ledger.find_documents(version)
@@ -79,11 +81,12 @@ def _from_ledger(settings: JobSettings, path: Path, *, wishes: ReportWishes) -> 
         pace_run = None
         if kept is not None and kept.run_id is not None:
             pace_run = _ended(ledger.runs.get(kept.run_id), wishes)
+        look = look_at_quality(ledger, with_texts=wishes.with_texts)
         return ReportContents(
             collection=settings.collection,
             version=version,
             made_at=datetime.now(UTC),
-            runs=tuple(runs),
+            runs=tuple(_reported(run, wishes) for run in past),
             last_success=None if success is None else _ended(success, wishes),
             num_documents=counts.num_documents - counts.num_pending if counts else 0,
             num_chunks=counts.num_chunks if counts else 0,
@@ -92,8 +95,23 @@ def _from_ledger(settings: JobSettings, path: Path, *, wishes: ReportWishes) -> 
             pace_run=pace_run,
             letters=_by_reason(ledger.dead_letters.open(version), wishes),
             stored=tuple(_on_disk(settings, path)),
+            predictions=tuple(_predictions(past)),
+            quality=look.quality,
+            quality_facts=look.facts,
+            worst=look.worst,
             with_texts=wishes.with_texts,
         )
+
+
+def _predictions(runs: Sequence[PastRun]) -> Iterator[ReportedPrediction]:
+    for run in runs:
+        told = run.prediction
+        if told is not None and told.expected_total_seconds is not None:
+            yield ReportedPrediction(
+                at=run.record.started_at,
+                expected_seconds=told.expected_total_seconds,
+                taken_seconds=told.total_seconds,
+            )
 
 
 def _ended(record: RunRecord, wishes: ReportWishes) -> ReportedRun:

@@ -117,6 +117,68 @@ def bars_by_run(rows: Sequence[Row], series: Sequence[Series], *, label: str) ->
     return _draw(spec, label=label)
 
 
+def intervals(rows: Sequence[Row], *, label: str) -> Chart:
+    """Draw estimates, the oldest first: rows have `when`, `mean`, `low`, `high` and `words`."""
+    numbered = [{**row, "place": place} for place, row in enumerate(rows)]
+    names = [str(row["when"]) for row in rows]
+
+    def spec(width: int) -> Spec:
+        x = _runs_axis(names, width=width) | {"field": "place"}
+        scale = {"scale": {"zero": False, "nice": True}}
+        y = _y("mean", **scale)
+        y["axis"] |= {"format": ".2f"}
+        span = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
+        say = {"description": {"field": "words"}}
+        return {
+            "data": {"values": numbered},
+            "layer": [
+                {
+                    "mark": {
+                        "type": "rule",
+                        "color": "var(--c1)",
+                        "strokeWidth": 3,
+                        "opacity": 0.4,
+                    },
+                    "encoding": {"x": x, **span, **say},
+                },
+                {
+                    "mark": {"type": "circle", "color": "var(--c1)", "size": 90, "opacity": 1},
+                    "encoding": {"x": x, "y": y, **say},
+                },
+            ],
+        }
+
+    return _draw(spec, label=label)
+
+
+def expected_and_taken(rows: Sequence[Row], *, unit: str, label: str) -> Chart:
+    """Draw what runs took, and where it was expected: rows have `when`, both, and `words`."""
+    numbered = [{**row, "place": place} for place, row in enumerate(rows)]
+    names = [str(row["when"]) for row in rows]
+
+    def spec(width: int) -> Spec:
+        x = _runs_axis(names, width=width) | {"field": "place"}
+        y = _y("taken")
+        y["axis"] |= {"labelExpr": f"datum.label + ' {unit}'"}
+        say = {"description": {"field": "words"}}
+        tick = {"type": "tick", "color": "var(--ink)", "thickness": 2.5}
+        return {
+            "data": {"values": numbered},
+            "layer": [
+                {
+                    "mark": {"type": "bar", "color": "var(--c1)", "strokeWidth": 0},
+                    "encoding": {"x": x, "y": y, **say},
+                },
+                {
+                    "mark": tick | {"bandSize": max(8, width // max(len(rows), 6) * 0.8)},
+                    "encoding": {"x": x, "y": y | {"field": "expected"}, **say},
+                },
+            ],
+        }
+
+    return _draw(spec, label=label)
+
+
 def histogram(rows: Sequence[Row], *, limit: float, label: str) -> Chart:
     """Draw how many there are of each length; rows have `start`, `end`, `num` and `words`."""
     spec: Spec = {

@@ -71,6 +71,41 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedQuality:
+    """What one evaluation of a version found."""
+
+    version: str
+    at: datetime
+    num_queries: int
+    ndcg: float
+    low: float
+    high: float
+    """Ends of the interval of 95 % confidence."""
+    is_held: bool
+    """Whether the version therefore did not go live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedQuery:
+    """A query that found little of what answers it."""
+
+    text: str
+    ndcg: float
+    expected: tuple[str, ...]
+    """Document ids, the best first."""
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedPrediction:
+    """What a run was expected to take, and what it took."""
+
+    at: datetime
+    expected_seconds: float
+    taken_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportContents:
     """Everything that the page shows; what is None or empty is not drawn."""
 
@@ -90,6 +125,13 @@ class ReportContents:
     pace_run: ReportedRun | None
     letters: tuple[LetterGroup, ...]
     stored: tuple[StoredPart, ...]
+    quality: tuple[ReportedQuality, ...] = ()
+    """Of evaluations that asked the same, newest first."""
+    quality_facts: Mapping[str, str] = field(default_factory=dict)
+    """What else the newest one found."""
+    worst: tuple[ReportedQuery, ...] = ()
+    predictions: tuple[ReportedPrediction, ...] = ()
+    """Newest first."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """The contract in words, in the order shown."""
     lengths: Lengths | None = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
 
 from embed_index.pipeline.report.charts import Chart, Series
-from embed_index.pipeline.report.contents import LetterGroup
+from embed_index.pipeline.report.contents import LetterGroup, ReportedQuery
 from embed_index.pipeline.report.map import ChunkMap
 
 Tone: TypeAlias = Literal["good", "warn", "bad", "plain"]
@@ -79,6 +79,14 @@ class Letters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """Queries that found little, the worst first."""
+
+    kind: ClassVar = "queries"
+    queries: Sequence[ReportedQuery]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MapView:
     """The map."""
 
@@ -97,7 +105,7 @@ class Note:
     """What to give, and what it does."""
 
 
-Part: TypeAlias = Drawing | Bars | Strip | Facts | Table | Letters | MapView | Note
+Part: TypeAlias = Drawing | Bars | Strip | Facts | Table | Letters | Queries | MapView | Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from embed_index.pipeline.report.parts import (
     Strip,
     Table,
 )
+from embed_index.pipeline.report.quality_section import prediction, quality, worst_queries
 
 _CHANGES = (
     Series(field="new", name="new", colour="var(--c1)"),
@@ -262,7 +263,7 @@ def chunk_map(contents: ReportContents) -> Section | None:
         of_all = f"All {words.some(num, 'chunk')}"
     title = f"{of_all}, coloured by {drawn.column}" if drawn.column else f"{of_all}, by nearness"
     note = (
-        "Near on the map is near in meaning, but not the other way round: the two principal"
+        "What is near in meaning is near on the map, but not the other way round: two principal"
         f" components hold {words.share(drawn.kept_share)} of what tells the vectors apart."
     )
     if num < drawn.num_rows:
@@ -297,6 +298,9 @@ ALL: Sequence[Callable[[ReportContents], Section | None]] = (
     letters,
     pace_section,
     runs_over_time,
+    prediction,
+    quality,
+    worst_queries,
     chunk_map,
     lengths,
     storage,

@@ -10,6 +10,7 @@ from embed_index.pipeline.report.contents import (
     LetterExample,
     LetterGroup,
     ReportContents,
+    ReportedQuality,
     ReportedRun,
     StoredPart,
 )
@@ -43,6 +44,20 @@ def reported_run(number: int, **more: object) -> ReportedRun:
         counters=counters,
     )
     return replace(run, **more)  # type: ignore[arg-type]
+
+
+def judged(number: int, ndcg: float, **more: object) -> ReportedQuality:
+    """One evaluation of a version, each a day after the one before."""
+    made = ReportedQuality(
+        version=f"docs_v{number}",
+        at=NOW + timedelta(days=number),
+        num_queries=200,
+        ndcg=ndcg,
+        low=ndcg - 0.03,
+        high=ndcg + 0.03,
+        is_held=False,
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
 
 
 def contents(**more: object) -> ReportContents:

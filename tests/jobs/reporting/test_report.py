@@ -10,6 +10,10 @@ import pytest
 from click.testing import Result
 from job_fixtures import JobFolder
 
+from embed_index.pipeline.evaluation.measures import NDCG
+from embed_index.pipeline.evaluation.quality import Measured, Quality, WorstQuery
+from embed_index.pipeline.evaluation.statistics import Estimate
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.lite import LiteServer
 
 HOSTILE = (
@@ -22,6 +26,27 @@ CORPUS: dict[str, str | None] = {
     "emoji": "👩‍👩‍👧‍👦 and 🏳️‍🌈 " * 40,
     "chinese": "這是一個很長的中文文件。" * 60,
     "<b>null</b>": None,
+}
+
+
+PREDICTION = {
+    "model": "m",
+    "precision": "bfloat16",
+    "host": "h",
+    "device": "cpu",
+    "num_devices": 1,
+    "basis": "own runs",
+    "num_past_runs": 3,
+    "num_chunks": 9,
+    "num_tokens": 900,
+    "sum_of_squares": 90_000,
+    "curve_seconds": 1.0,
+    "expected_start_seconds": 10.0,
+    "expected_embedding_seconds": 80.0,
+    "expected_total_seconds": 100.0,
+    "start_seconds": 10.0,
+    "embedding_seconds": 90.0,
+    "total_seconds": 110.0,
 }
 
 
@@ -81,7 +106,7 @@ def test_a_report_tells_outcome_changes_letters_lengths_storage_and_the_map(
     assert [name for name in outline.ids if name in sections] == sections
     assert "34 new in 35 documents read" in page
     assert "1 dead letter: null text" in page
-    assert "In step with its corpus since" in page
+    assert "Last brought in step with its corpus on" in page
     assert page.count("<svg") == 4  # Pace and lengths, for wide and for narrow screens.
 
 
@@ -156,9 +181,57 @@ def test_a_failed_run_stands_at_the_top_with_its_error(reported: JobFolder) -> N
     page = page_of(reported)
 
     assert '<span class="pill bad">Failed</span>' in page
-    assert "In step with its corpus since" in page
+    assert "Last brought in step with its corpus on" in page
     assert "http://127.0.0.1:1" in page
     assert "http://127.0.0.1:1" not in page_of(reported, "--no-texts")
+
+
+def test_evaluations_are_told_over_the_versions_and_others_are_not_mixed_in(
+    reported: JobFolder,
+) -> None:
+    with Ledger(reported.ledger) as ledger:
+        for version, fingerprint, ndcg in (
+            ("docs_v1", "same", 0.5),
+            ("docs_v2", "other", 0.9),
+            ("docs_v3", "same", 0.6),
+        ):
+            found = quality(fingerprint, ndcg=ndcg)
+            ledger.figures.record("quality", version=version, content=found.to_json())
+
+    page = page_of(reported)
+
+    assert "nDCG@10 is 0.600, 0.100 above that of docs_v1" in page
+    assert "The worst 1 query; 1 found nothing that answers" in page
+    assert "lost question" in page
+    assert "lost question" not in page_of(reported, "--no-texts")
+    assert "docs_v2" not in page
+
+
+def test_what_a_run_was_expected_to_take_stands_beside_what_it_took(reported: JobFolder) -> None:
+    (run,) = reported.history()
+    with Ledger(reported.ledger) as ledger:
+        kept = ledger.figures.of_run(run["id"], kind="prediction")
+        told = PREDICTION if kept is None else json.loads(kept.content) | PREDICTION
+        ledger.figures.record(
+            "prediction", version=run["version"], content=json.dumps(told), run_id=run["id"]
+        )
+
+    page = page_of(reported).replace("\u00a0", " ")
+
+    assert "The last run that embedded took 1 min 50 s, 10 % longer than expected" in page
+
+
+def quality(fingerprint: str, *, ndcg: float) -> Quality:
+    found = Estimate(mean=ndcg, low=ndcg - 0.1, high=ndcg + 0.1)
+    lost = WorstQuery(query_id="q", text="lost question", ndcg=0.0, expected=("d1",), found=())
+    return Quality(
+        source="queries",
+        fingerprint=fingerprint,
+        collection_id="id",
+        num_queries=9,
+        measured=(Measured(mode="dense", dimension=64, exact=False, values={NDCG: found}),),
+        worst=(lost,),
+    )
 
 
 def test_there_is_no_report_without_a_ledger(lite_job: JobFolder) -> None:

@@ -3,15 +3,21 @@
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_samples import NOW, contents, reported_run, with_map
+from report_samples import HOSTILE, NOW, contents, judged, reported_run, with_map
 
 from embed_index.pipeline.report import words
-from embed_index.pipeline.report.contents import ReportContents
+from embed_index.pipeline.report.contents import (
+    ReportContents,
+    ReportedPrediction,
+    ReportedQuality,
+    ReportedQuery,
+)
 from embed_index.pipeline.report.map import MappedChunk, choose_column, draw_map, excerpt
 from embed_index.pipeline.report.page import render_report
 from embed_index.pipeline.report.projection import project
@@ -92,6 +98,55 @@ def test_ten_thousand_chunks_make_less_than_three_megabytes(text: str) -> None:
 
     assert len(page.encode()) < 3_000_000
     assert len(json.loads(re.findall(r'id="map-data">(.*?)</script>', page)[0])["x"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("found", "title"),
+    [
+        ((judged(1, 0.7),), "nDCG@10 is 0.700"),
+        ((judged(2, 0.75), judged(1, 0.7)), "nDCG@10 is 0.750, 0.050 above that of docs_v1"),
+        ((judged(2, 0.702), judged(1, 0.7)), "nDCG@10 is 0.702, as with docs_v1"),
+        (
+            (judged(2, 0.6, is_held=True), judged(1, 0.7)),
+            "docs_v2 did not go live: nDCG@10 is 0.600, 0.100 below that of docs_v1",
+        ),
+    ],
+)
+def test_quality_is_compared_with_the_version_before(
+    found: tuple[ReportedQuality, ...], title: str
+) -> None:
+    made = replace(EMPTY, quality=found, quality_facts={"hit@10": "0.9"})
+
+    assert titles(made) == {"quality": title}
+    assert render_report(made).count("<svg") == (2 if len(found) > 1 else 0)
+
+
+def test_worst_queries_are_shown_as_text() -> None:
+    lost = ReportedQuery(text=HOSTILE, ndcg=0.0, expected=("a", "b", "c", "d"), found=())
+    made = replace(EMPTY, worst=(lost, replace(lost, ndcg=0.3)))
+
+    page = render_report(made)
+
+    assert titles(made) == {"queries": "The worst 2 queries; 1 found nothing that answers"}
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert "a, b, c</span> and 1 more" in page
+
+
+@pytest.mark.parametrize(
+    ("taken", "title"),
+    [
+        (110.0, "The last run that embedded took 1 min 50 s, 10 % longer than expected"),
+        (95.0, "The last run that embedded took 1 min 35 s, 5.0 % shorter than expected"),
+        (100.0, "The last run that embedded took 1 min 40 s, as expected"),
+    ],
+)
+def test_what_a_run_took_is_compared_with_what_was_expected(taken: float, title: str) -> None:
+    told = ReportedPrediction(at=NOW, expected_seconds=100.0, taken_seconds=taken)
+    made = replace(EMPTY, predictions=(told, replace(told, at=NOW - timedelta(days=1))))
+
+    assert titles(made) == {"prediction": title}
+    assert titles(replace(EMPTY, predictions=(replace(told, expected_seconds=0.0),))) == {}
 
 
 def test_excerpts_are_cut_at_characters_and_on_one_line() -> None:
