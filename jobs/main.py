@@ -33,6 +33,8 @@ COMMANDS: Mapping[str, str] = {
     "retry": "Embed the open dead letters that can be embedded now.",
     "precision": "Measure what fp8 costs and saves on this corpus, model and GPU.",
     "reindex": "Give a collection another index over the vectors that it has.",
+    "export": "Write a collection as Parquet files.",
+    "import": "Make a collection of exported files, at any smaller dimension.",
     "promote": "Point a collection's name at one of its versions.",
     "rollback": "Point a collection's name at the version before the live one.",
     "gc": "Drop old versions of a collection; never the live one.",

@@ -80,9 +80,51 @@ def settle(
         # What stands in a skipped file was not met, and yet is not gone.
         indexing.corpus_pass.seal()
         ledger.dead_letters.close_unseen(target.name, run=run)
-    if not is_live:
+    if not is_live and live is not None:
+        _check_skipped(tally, live=live, target=target, limits=deletion)
+    go_live(
+        target,
+        ledger=ledger,
+        documents=documents,
+        store=store,
+        alias=alias,
+        deletion=deletion,
+        canaries=canaries,
+        admit=admit,
+    )
+
+
+def go_live(
+    target: TargetVersion,
+    *,
+    ledger: Ledger,
+    documents: DocumentLedger,
+    store: MilvusStore,
+    alias: str,
+    deletion: DeletionLimits,
+    canaries: Sequence[Canary] = (),
+    admit: Callable[[], None] = lambda: None,
+) -> None:
+    """Point the alias at a version that was found to be whole; at the live one there is no doubt.
+
+    Args:
+        target: What was filled.
+        ledger: Of the alias.
+        documents: The ledger's documents of the target.
+        store: Where the target is.
+        alias: What users call the collection.
+        deletion: How many documents of the live version may be absent.
+        canaries: As the servers that filled it embedded them; empty where none did.
+        admit: As of `settle`.
+
+    Raises:
+        ConfigurationError: More documents are absent than may be.
+        ContractError: The new version says that it was made another way than it was.
+        StoreError: Milvus stays away, or the new version is not whole.
+    """
+    live = store.versions.live(alias)
+    if live != target.name:
         if live is not None:
-            _check_skipped(tally, live=live, target=target, limits=deletion)
             _check_losses(live, ledger=ledger, store=store, documents=documents, limits=deletion)
         _check_contract(store, target=target, canaries=canaries, alias=alias)
         _check_rows(store, ledger=ledger, documents=documents, alias=alias)
@@ -122,11 +164,11 @@ def _check_losses(
     num_lost = served.count_absent_from(documents)
     if num_lost > limits.max_share * num_served:
         raise ConfigurationError(
-            f"rebuild: {num_lost:,} of {num_served:,} documents of {live} are not in"
+            f"{num_lost:,} of {num_served:,} documents of {live} are not in"
             f" {documents.version}, more than the share of {limits.max_share:.0%} that may go;"
             f" {live} stays live",
-            remedy="Check that --input names the whole corpus. If it does, run once more with"
-            " --rebuild --force, which embeds nothing again, or raise max_delete_share.",
+            remedy="Check that it was made of the whole corpus. If it was, give the same command"
+            " once more with --force, which embeds nothing again, or raise max_delete_share.",
         )
 
 
@@ -141,7 +183,8 @@ def _check_contract(
         raise ContractError(
             f"{target.name}: its contract in Milvus is not the one that it was made with"
             f" ({', '.join(differing)}); the alias stays where it was",
-            remedy=f"Remove it with `embed-index gc {alias} --keep 0`, and rebuild again.",
+            remedy=f"Remove it with `embed-index gc {alias} --keep 0`, and give the same command"
+            " again.",
         )
     if canaries:
         check_canaries(canaries, known=stored.canaries, version=target.name)
@@ -155,6 +198,6 @@ def _check_rows(
         ledger.drop_version(documents.version)
         raise StoreError(
             f"{documents.version} is not whole: {fault}; {alias!r} stays where it was",
-            remedy="Run with --rebuild again to mend it. If that does not help, remove it with"
+            remedy="Give the same command again to mend it. If that does not help, remove it with"
             f" `embed-index gc {alias} --keep 0`.",
         )

@@ -1,6 +1,6 @@
 """Metadata columns that a collection carries beside the chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,6 +26,14 @@ RESERVED_COLUMNS = frozenset(
 
 TEXT_TERMS = "text_sparse"
 """The field of the words of `text`, which Milvus fills, where a collection has text search."""
+
+EMPTY_VALUES: Mapping[CarriedType, str | int | float | bool] = {
+    "text": "",
+    "integer": 0,
+    "number": 0.0,
+    "boolean": False,
+}
+"""What a collection holds in the place of null where the column is not nullable."""
 
 MAX_CARRIED_TEXT_BYTES = 8192
 """Longer text in a carried column makes its row a dead letter rather than being cut."""

@@ -27,6 +27,7 @@ FLOORS = (
     ("pipeline/embedding", "pipeline/ledger", "pipeline/milvus"),
     ("pipeline/server", "pipeline/stages", "pipeline/versions"),
     (
+        "pipeline/archive",
         "pipeline/audit",
         "pipeline/host",
         "pipeline/library",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -38,8 +39,10 @@ class LazyGroup(click.Group):
         """Import a command's module and return the command."""
         if cmd_name not in self._listing:
             return None
-        module = import_module(f"embed_index.jobs.commands.{self._prefix}{cmd_name}")
-        command = getattr(module, cmd_name)
+        # Python has no module and no function of the name `import`.
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        module = import_module(f"embed_index.jobs.commands.{self._prefix}{name}")
+        command = getattr(module, name)
         assert isinstance(command, click.Command)
         return command
 

@@ -78,6 +78,12 @@ def index_options(command: Decorated) -> Decorated:
     return _add(command, (*_STORE, "state_dir", *settings_of(["index"])))
 
 
+def import_options(command: Decorated) -> Decorated:
+    """Add what a collection may be told that is made of another one's files."""
+    own = ("collection", "dimension", "state_dir", "max_delete_share", "force")
+    return _add(command, (*_STORE, *own, *settings_of(["index"])))
+
+
 def search_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection is reached and a query is embedded."""
     return _add(command, (*_MODEL, *_QUERY, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))

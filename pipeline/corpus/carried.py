@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.casts import exact_floats, whole_numbers
 from embed_index.pipeline.corpus.python_values import to_python
-from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES, BadRowError, check_carried
+from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn
+from embed_index.schemas.columns import EMPTY_VALUES, MAX_CARRIED_TEXT_BYTES, CarriedColumn
 from embed_index.schemas.ids import carried_hashes
 from embed_index.schemas.records import CarriedValue, Words
 

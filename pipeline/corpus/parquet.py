@@ -25,9 +25,8 @@ from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.opening import MEND_FILE, changed, open_parquet, readable_errors
-from embed_index.pipeline.corpus.row_checks import EMPTY_VALUES
 from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import SourceRow
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
+from embed_index.schemas.columns import EMPTY_VALUES, MAX_CARRIED_TEXT_BYTES, CarriedColumn
 from embed_index.schemas.records import CarriedValue
 
 MAX_DOC_ID_BYTES = 512
@@ -22,13 +22,6 @@ _NOT_NUL = (0x01, 0xFF)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 OUT_OF_RANGE = object()
 """Stands for a date or time outside of the years that Python counts."""
-EMPTY_VALUES: dict[CarriedType, CarriedValue] = {
-    "text": "",
-    "integer": 0,
-    "number": 0.0,
-    "boolean": False,
-}
-"""What a collection holds where the corpus has null and the column is not nullable."""
 
 
 class BadRowError(Exception):

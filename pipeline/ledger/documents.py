@@ -28,6 +28,9 @@ from embed_index.pipeline.ledger.stretches import forget_stretches, note_touched
 _PAGE_ROWS = 4096
 _COLUMNS = "d.doc_id, d.id, d.doc_hash, d.carried_hash, d.num_chunks, d.max_chunks, d.last_run"
 
+_ADD_DEAD_CHUNK = (
+    "INSERT INTO dead_chunks SELECT id, ? FROM documents WHERE version_id = ? AND doc_id = ?"
+)
 _IS_WHOLE = (
     "{0}.doc_hash IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM dead_chunks c WHERE c.document = {0}.id)"
@@ -141,8 +144,7 @@ class DocumentLedger:
                         f" having been begun with {document.num_chunks} chunks"
                     )
             connection.executemany(
-                "INSERT INTO dead_chunks SELECT id, ? FROM documents"
-                " WHERE version_id = ? AND doc_id = ?",
+                _ADD_DEAD_CHUNK,
                 (
                     (index, self.version_id, document.doc_id)
                     for document in documents
@@ -202,8 +204,17 @@ class DocumentLedger:
     def replace_all(self, documents: Iterable[LedgerDocument]) -> None:
         """Replace every document by what Milvus holds, all or nothing.
 
-        The ledger stays locked while `documents` is read; memory does not grow with it.
+        The ledger stays locked while `documents` is read; memory does not grow with it, but for
+        the dead chunks.
         """
+        dead: list[tuple[int, int, str]] = []
+
+        def columns() -> Iterator[tuple[str | int | bytes | None, ...]]:
+            for document in documents:
+                ids = (self.version_id, document.doc_id)
+                dead.extend((index, *ids) for index in document.dead_chunks)
+                yield (*document.columns(), *ids)
+
         with self.file.transaction() as connection:
             forget_stretches(connection, version_id=self.version_id)
             removed = connection.execute(
@@ -213,8 +224,9 @@ class DocumentLedger:
             connection.executemany(
                 "INSERT INTO documents (doc_hash, carried_hash, num_chunks, max_chunks,"
                 " chunk_hashes, version_id, doc_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((*document.columns(), self.version_id, document.doc_id) for document in documents),
+                columns(),
             )
+            connection.executemany(_ADD_DEAD_CHUNK, dead)
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Yield every document, oldest first; the ledger may be written to meanwhile."""

@@ -42,6 +42,13 @@ class KeyRange:
             bounds.append(f"chunk_id < {_quote(high)}")
         return " and ".join(bounds) or 'chunk_id >= ""'
 
+    def split(self, share: float) -> tuple[Self, Self | None]:
+        """Return so much of the whole key space from the front, and the rest; None for none."""
+        middle = self.low + max(1, int(share * _KEY_SPACE))
+        if middle >= self.high:
+            return self, None
+        return type(self)(self.low, middle), type(self)(middle, self.high)
+
     def halves(self) -> tuple[Self, Self] | None:
         """Return the range in two parts; None where it is too narrow."""
         middle = (self.low + self.high) // 2
@@ -50,11 +57,15 @@ class KeyRange:
         return type(self)(self.low, middle), type(self)(middle, self.high)
 
 
-def cut_key_space(num_ranges: int, *, share: float = 1.0) -> list[KeyRange]:
-    """Return equal ranges, in order, that together hold every key there can be, or a share."""
+def first_keys(share: float) -> KeyRange:
+    """Return the first part of the key space, 1.0 for all keys there can be."""
+    return KeyRange(0, round(_KEY_SPACE * share))
+
+
+def cut_key_space(num_ranges: int) -> list[KeyRange]:
+    """Return equal ranges, in order, that together hold every key there can be."""
     num_ranges = max(num_ranges, 1)
-    end = round(_KEY_SPACE * share)
-    bounds = [index * end // num_ranges for index in range(num_ranges + 1)]
+    bounds = [index * _KEY_SPACE // num_ranges for index in range(num_ranges + 1)]
     return [KeyRange(low, high) for low, high in itertools.pairwise(bounds)]
 
 

@@ -1,17 +1,17 @@
 """Reading collection versions: by key, page by page, by nearness."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from embed_index.pipeline.milvus.blocks import RowBlock
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.filters import (
     MAX_KEYS_PER_REQUEST,
     KeyRange,
     any_of,
-    cut_key_space,
+    first_keys,
     in_slices,
     of_document,
 )
@@ -38,6 +38,8 @@ _PAGE_BYTES = 4 * 1024 * 1024
 _EMBEDDED_FACTOR = 4
 """Milvus Lite takes larger queries, and looks at every row for each."""
 _TEXT_BYTES_PER_ROW = 8192
+"""Until it is known better."""
+_BYTES_PER_CHARACTER = 2
 _KEY_BYTES_PER_ROW = 512
 
 
@@ -131,6 +133,14 @@ class CollectionReader:
             for row in page:
                 yield read_chunk(row, columns=columns)
 
+    def iter_blocks(self, version: str) -> Iterator[RowBlock]:
+        """Read all rows as `iter_keys` does, everything that they hold, page by page."""
+        columns = self._versions.carried(version)
+        fields = self._fields(version, with_text=True, with_vectors=True)
+        for page in self._iter_pages(version, fields):
+            if page:
+                yield RowBlock.of_answer(page, carried=columns)
+
     def count(self, version: str) -> int:
         """Count the rows; deleted ones are left out."""
         return self._count(version, "")
@@ -188,13 +198,15 @@ class CollectionReader:
         wanted = (*(("text",) if with_text else ()), *(("embedding",) if with_vectors else ()))
         return (*KEY_FIELDS, *POSITION_FIELDS, *carried, *wanted)
 
-    def _rows_per_page(self, version: str, fields: Sequence[str]) -> int:
-        row_bytes = _KEY_BYTES_PER_ROW
+    def _rows_per_page(
+        self, version: str, fields: Sequence[str], *, text_bytes: float = _TEXT_BYTES_PER_ROW
+    ) -> int:
+        row_bytes: float = _KEY_BYTES_PER_ROW
         if "embedding" in fields:
             row_bytes += 4 * self._versions.layout(version).dimension
         if "text" in fields:
-            row_bytes += _TEXT_BYTES_PER_ROW
-        return min(self._page_bytes // row_bytes, self._max_rows_per_query // 2)
+            row_bytes += text_bytes
+        return max(1, min(int(self._page_bytes / row_bytes), self._max_rows_per_query // 2))
 
     def _fetch(
         self, version: str, chunk_ids: Iterable[str], fields: Sequence[str]
@@ -211,19 +223,31 @@ class CollectionReader:
     def _iter_pages(
         self, version: str, fields: Sequence[str], *, share: float = 1.0
     ) -> Iterator[list[Row]]:
-        num_rows = share * self.count(version)
-        num_pages = math.ceil(num_rows / max(self._rows_per_page(version, fields), 1))
-        pending = cut_key_space(num_pages, share=share)[::-1]
-        while pending:
-            keys = pending.pop()
-            page = self._query_range(version, keys, fields)
-            if page is not None:
-                yield page
-                continue
-            halves = keys.halves()
-            if halves is None:
-                raise explain_too_large(f"reading the rows of {version!r} where {keys.filter}")
-            pending.extend(halves[::-1])
+        num_rows = self.count(version)
+        wanted = self._rows_per_page(version, fields)
+        rest: KeyRange | None = first_keys(share)
+        while rest is not None:
+            keys, rest = rest.split(min(wanted / max(num_rows, 1), 1.0))
+            pending = [keys]
+            while pending:
+                keys = pending.pop()
+                page = self._query_range(version, keys, fields)
+                if page is not None:
+                    if "text" in fields and page:
+                        wanted = self._rows_like(page, version=version, fields=fields)
+                    yield page
+                    continue
+                halves = keys.halves()
+                if halves is None:
+                    raise explain_too_large(f"reading the rows of {version!r} where {keys.filter}")
+                pending.extend(halves[::-1])
+
+    def _rows_like(self, page: list[Row], *, version: str, fields: Sequence[str]) -> int:
+        """Return how many rows make a page if their texts are as long as those of the last one."""
+        # Only what is no vector is looked at; see `RowBlock.of_answer`.
+        num_characters = sum(len(str(row["text"])) for row in list.__iter__(page))
+        text_bytes = num_characters * _BYTES_PER_CHARACTER / len(page)
+        return self._rows_per_page(version, fields, text_bytes=text_bytes)
 
     def _query_range(self, version: str, keys: KeyRange, fields: Sequence[str]) -> list[Row] | None:
         """Read the rows of a range; None where they are more than one answer may hold."""
@@ -261,10 +285,11 @@ class CollectionReader:
         doing: str,
         limit: int | None = None,
     ) -> list[Row]:
+        """Read rows, as a list that makes each row's vector when it is looked at."""
         bounded: dict[str, Any] = {} if limit is None else {"limit": limit}
 
         def query(client: MilvusClient) -> list[Row]:
-            rows = client.query(
+            rows: list[Row] = client.query(
                 version,
                 filter=expression,
                 output_fields=list(fields),
@@ -272,7 +297,7 @@ class CollectionReader:
                 timeout=self._connection.call_seconds,
                 **bounded,
             )
-            return list(rows)
+            return rows
 
         return self._call(version, query, doing=doing)
 

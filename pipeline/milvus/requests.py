@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embed_index.pipeline.milvus.blocks import BLOCK_FIELDS, RowBlock
 from embed_index.pipeline.milvus.rows import MAX_SOURCE_BYTES, MAX_TEXT_BYTES, cut_head, cut_tail
 from embed_index.pipeline.milvus.schema import CARRIED_TYPES
 from embed_index.pipeline.milvus.sdk import DataType, MilvusClient, milvus_pb2, schema_pb2
@@ -91,13 +92,36 @@ class RowColumns:
                 for place, column in enumerate(columns)
             ),
         )
-        vectors = batch.vectors
+        return cls._measured(scalars, batch.vectors)
+
+    @classmethod
+    def of_block(cls, block: RowBlock, *, columns: Sequence[CarriedColumn]) -> "RowColumns":
+        """Take rows that are columns already, and checked."""
+        scalars = (
+            *(
+                _Scalars(name, CARRIED_TYPES[kind], block.fields[name])
+                for name, kind in BLOCK_FIELDS.items()
+            ),
+            *(
+                _Scalars(
+                    column.name,
+                    CARRIED_TYPES[column.type],
+                    block.fields[column.name],
+                    nullable=column.nullable,
+                )
+                for column in columns
+            ),
+        )
+        return cls._measured(scalars, block.vectors)
+
+    @classmethod
+    def _measured(cls, scalars: Sequence[_Scalars], vectors: Vectors) -> "RowColumns":
         row_bytes = _ROW_OVERHEAD_BYTES + vectors.itemsize * vectors.shape[1]
-        num_bytes = np.full(len(chunks), row_bytes, dtype=np.int64)
+        num_bytes = np.full(len(vectors), row_bytes, dtype=np.int64)
         for column in scalars:
             if column.type == DataType.VARCHAR:
                 lengths = (len((value or "").encode("utf-8")) for value in column.values)
-                num_bytes += np.fromiter(lengths, np.int64, len(chunks))
+                num_bytes += np.fromiter(lengths, np.int64, len(vectors))
         return cls(scalars=scalars, vectors=vectors, num_bytes=num_bytes)
 
     def slices(self, *, max_bytes: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
 from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
-from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch
+from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch, Vectors
 
 Row: TypeAlias = dict[str, Any]
 
@@ -40,19 +40,13 @@ def check_batch(batch: EmbeddedBatch, *, dimension: int, columns: Sequence[Carri
         ValueError: Vectors of another shape or type than the collection's, not finite or not of
             unit length; a key twice in the batch; a value beyond its field's limit.
     """
-    vectors = batch.vectors
-    if vectors.dtype != np.float32 or vectors.shape != (len(batch.chunks), dimension):
-        raise ValueError(
-            f"vectors are {vectors.dtype} of shape {vectors.shape}; the collection needs float32 "
-            f"of shape ({len(batch.chunks)}, {dimension})"
-        )
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))
-    if wrong.size:
-        chunk = batch.chunks[int(wrong[0])]
+    wrong = check_unit(batch.vectors, num_rows=len(batch.chunks), dimension=dimension)
+    if wrong is not None:
+        chunk = batch.chunks[wrong]
+        length = np.linalg.norm(batch.vectors[wrong].astype(np.float64))
         raise ValueError(
             f"the vector of chunk {chunk.chunk_index} of document {chunk.document.doc_id!r} has "
-            f"length {norms[wrong[0]]}, not 1"
+            f"length {length}, not 1"
         )
     seen: set[str] = set()
     for chunk in batch.chunks:
@@ -60,6 +54,28 @@ def check_batch(batch: EmbeddedBatch, *, dimension: int, columns: Sequence[Carri
             raise ValueError(f"chunk {chunk.chunk_id} is twice in one batch")
         seen.add(chunk.chunk_id)
         _check_chunk(chunk, columns)
+
+
+def check_unit(vectors: Vectors, *, num_rows: int, dimension: int) -> int | None:
+    """Return the row of the first vector that has not unit length, None for none.
+
+    Raises:
+        ValueError: They are of another type, number or width.
+    """
+    if vectors.dtype != np.float32 or vectors.shape != (num_rows, dimension):
+        raise ValueError(
+            f"vectors are {vectors.dtype} of shape {vectors.shape}; the collection needs float32 "
+            f"of shape ({num_rows}, {dimension})"
+        )
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))
+    return int(wrong[0]) if wrong.size else None
+
+
+def fits(value: CarriedValue, kind: CarriedType) -> bool:
+    """Tell whether a value that is not null is one of a column's type."""
+    is_of_type = isinstance(value, _PYTHON_TYPES[kind])
+    return is_of_type and (kind == "boolean" or not isinstance(value, bool))
 
 
 def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
@@ -74,8 +90,7 @@ def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
     for column, value in zip(columns, document.carried, strict=True):
         if value is None and column.nullable:
             continue
-        fits = isinstance(value, _PYTHON_TYPES[column.type])
-        if not fits or (isinstance(value, bool) and column.type != "boolean"):
+        if not fits(value, column.type):
             raise ValueError(
                 f"column {column.name!r} of document {document.doc_id!r} is "
                 f"{type(value).__name__}; the collection needs {column.type}"

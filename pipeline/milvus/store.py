@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from embed_index.pipeline.milvus.address import parse_address
+from embed_index.pipeline.milvus.blocks import RowBlock
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.filters import MAX_KEYS_PER_REQUEST, any_of, in_slices
 from embed_index.pipeline.milvus.reader import CollectionReader
@@ -100,7 +101,15 @@ class MilvusStore:
         """
         layout = self.versions.layout(version)
         check_batch(batch, dimension=layout.dimension, columns=layout.carried)
-        columns = RowColumns.of(batch, columns=layout.carried)
+        return self._upsert_columns(version, RowColumns.of(batch, columns=layout.carried))
+
+    def upsert_block(self, version: str, block: RowBlock) -> int:
+        """Write rows that were read elsewhere; otherwise as `upsert`."""
+        layout = self.versions.layout(version)
+        block.check(dimension=layout.dimension, carried=layout.carried)
+        return self._upsert_columns(version, RowColumns.of_block(block, columns=layout.carried))
+
+    def _upsert_columns(self, version: str, columns: RowColumns) -> int:
         return sum(
             self._upsert_rows(version, columns, rows)
             for rows in columns.slices(max_bytes=self._max_request_bytes)

@@ -1,0 +1,5 @@
+"""Collections as Parquet files, which other programs open and which need no GPU to come back.
+
+Doors: `writing.ArchiveWriter`, `reading.Archive`. It knows neither settings nor runs, and asks no
+embedding server.
+"""
