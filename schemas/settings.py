@@ -462,6 +462,15 @@ class JobSettings(BaseModel):
             help="Carried column that colours a report's map; empty for the first that is fit.",
         ),
     ] = ""
+    keep_vectors: Annotated[
+        Path | None,
+        Setting(
+            section="run",
+            help="Folder for the vectors in full width, which another dimension is made of; none "
+            "keeps none.",
+            location="path",
+        ),
+    ] = None
     grace_seconds: Annotated[
         float,
         Setting(section="run", help="How long what is in flight may take to finish on SIGTERM."),

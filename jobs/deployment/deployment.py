@@ -50,6 +50,8 @@ class Deployment:
             folders.append(Path(settings.milvus_uri).parent)
         if settings.metrics_file is not None:
             folders.append(settings.metrics_file.parent)
+        if settings.keep_vectors is not None:
+            folders.append(settings.keep_vectors)
         return tuple(dict.fromkeys(folders))
 
     @property

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from embed_index.jobs.adapters.inputs import check_inputs
+from embed_index.jobs.adapters.kept_vectors import kept_vectors, made_of_kept
 from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import target_of
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
@@ -18,6 +19,7 @@ from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.predicted import keep_prediction, plan_within_limits
 from embed_index.jobs.runs.recorded import RecordedRun
+from embed_index.pipeline.archive.kept_reader import KeptReader
 from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.disk.heap import bound_heap, give_back
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -29,6 +31,7 @@ from embed_index.pipeline.stages.reuse import (
     VectorFinder,
     find_vectors,
     find_vectors_by_text,
+    or_kept,
 )
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.errors import DeadLetterLimitError
@@ -63,7 +66,13 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
             plan = plan_within_limits(inputs, ledger=ledger, store=store, target=target)
-            if target.vectors_of is not None and not target.exists:
+            kept = stack.enter_context(
+                kept_vectors(
+                    inputs, target=target, ledger=ledger, store=store, tell=reporter.notice
+                )
+            )
+            target = made_of_kept(target, kept)
+            if target.contract.canaries and not target.exists:
                 # Perhaps nothing calls for a server, with whose first vectors others are created.
                 create_target(
                     store.versions,
@@ -80,7 +89,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                     f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"
                 )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
-            done = _bring_in_step(job, run=run, question=question, reporter=reporter)
+            done = _bring_in_step(job, kept=kept, run=run, question=question, reporter=reporter)
             keep_prediction(
                 inputs,
                 ledger=ledger,
@@ -115,7 +124,12 @@ def _compare_index(
 
 
 def _bring_in_step(
-    job: OpenJob, *, run: RecordedRun, question: "QualityQuestion | None", reporter: Reporter
+    job: OpenJob,
+    *,
+    kept: KeptReader | None,
+    run: RecordedRun,
+    question: "QualityQuestion | None",
+    reporter: Reporter,
 ) -> IndexingPass:
     """Index the corpus, then settle what only is known after a pass over all of it."""
     store, target = job.store, job.target
@@ -136,7 +150,7 @@ def _bring_in_step(
         run=run,
         source=corpus if limit is None else FirstDocuments(corpus, limit),
         num_documents=corpus.num_rows if limit is None else min(limit, corpus.num_rows),
-        find_vectors=_vector_finder(job),
+        find_vectors=_vector_finder(job, kept=kept),
         reporter=reporter,
         quality=gate,
     )
@@ -174,10 +188,12 @@ def _bring_in_step(
     return indexing
 
 
-def _vector_finder(job: OpenJob) -> VectorFinder:
-    """Return what finds vectors in the target, and in the version whose vectors it takes over."""
+def _vector_finder(job: OpenJob, *, kept: KeptReader | None) -> VectorFinder:
+    """Return what finds vectors in the target, in the version whose it takes over, or kept ones."""
     reader, target = job.store.reader, job.target
     in_target = partial(find_vectors, reader=reader, version=target.name, ledger=job.documents)
+    if kept is not None:
+        return or_kept(in_target, kept.find)
     if target.vectors_of is None:
         return in_target
     in_live = partial(find_vectors_by_text, reader=reader, version=target.vectors_of)

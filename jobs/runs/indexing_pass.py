@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from embed_index.jobs.adapters.kept_vectors import keeping
 from embed_index.jobs.adapters.open_job import OpenJob
 from embed_index.jobs.adapters.servers import (
     canary_gate,
@@ -152,7 +153,9 @@ class IndexingPass:
             service = await open_service()
             self.start_seconds = time.monotonic() - began
             self._meter = MeteredEmbedder(service.embedder)
-            return self._meter
+            return await keeping(
+                self._meter, inputs=self._job.inputs, gate=self._gate, closing=servers
+            )
 
         flow = asyncio.create_task(self.flow.run(open_embedder))
         try:

@@ -1,6 +1,6 @@
 """Vectors that the collection already holds for chunks that are about to be written again."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -105,6 +105,19 @@ def find_vectors_by_text(
             known[image_of_stored(row).text_key] = row.vector
     images = (image_of_chunk(chunk) for document in documents for chunk in document.chunks)
     return {image.chunk_id: known[image.text_key] for image in images if image.text_key in known}
+
+
+def or_kept(
+    find: VectorFinder, find_kept: Callable[[Iterable[Chunk]], dict[str, Vectors]]
+) -> VectorFinder:
+    """Look for what is not found also among vectors that are kept elsewhere."""
+
+    def find_both(documents: Sequence[OpenDocument]) -> dict[str, Vectors]:
+        found = find(documents)
+        chunks = (chunk for document in documents for chunk in document.chunks)
+        return find_kept(chunk for chunk in chunks if chunk.chunk_id not in found) | found
+
+    return find_both
 
 
 def is_unit(vector: Vectors | None) -> TypeGuard[Vectors]:
