@@ -143,7 +143,8 @@ def runs_over_time(contents: ReportContents) -> Section | None:
         legend = shown if len(shown) > 1 else ()
         parts.append(Drawing(chart=chart, unit="tokens a second, whole runs", legend=legend))
     parts.append(_run_table(contents.runs))
-    return Section(id="runs", name=f"The last {len(runs)} runs", title=title, parts=parts)
+    name = f"The last {len(runs)} runs" if len(runs) > 1 else "The only run"
+    return Section(id="runs", name=name, title=title, parts=parts)
 
 
 def lengths(contents: ReportContents) -> Section | None:
@@ -353,7 +354,7 @@ def _run_table(runs: Sequence[ReportedRun]) -> Table:
         )
         for run in runs
     ]
-    return Table(summary="All of them as a table", head=head, rows=rows, num_left=2)
+    return Table(summary="As a table", head=head, rows=rows, num_left=2)
 
 
 def _listed(said: Sequence[str]) -> str:

@@ -69,6 +69,8 @@ def test_what_there_is_no_figure_for_is_not_drawn() -> None:
         "changes": "Nothing new in 9 documents",
         "runs": "No run has embedded anything yet",
     }
+    assert "The only run" in render_report(replace(EMPTY, runs=(quiet,)))
+    assert "The last 30 runs" in render_report(contents())
 
 
 @pytest.mark.parametrize(
