@@ -21,6 +21,10 @@ CONFIDENCE = 0.99
 _QUANTILE = 2.5758293035489004
 """Of the normal distribution: 0.99 lie within it on both sides."""
 
+_CAUTION = 1.5
+"""Errors are so much wider than theory has them for many documents alike. In 400 draws of a corpus
+in four languages theory covered 97 % of the tokens' totals instead of 99 %, and this 98.8 %."""
+
 _CLASS_DOCUMENTS = (30, 200)
 _CLASS_BYTES = 16 << 20
 """Of each class at least so many documents: as many as hold so much text, within these bounds."""
@@ -172,7 +176,9 @@ class SampleResult:
         if not variance:
             return Estimate(value=value)
         freedom = variance**2 / spread
-        return Estimate(value=value, error=_student_quantile(freedom) * math.sqrt(variance))
+        return Estimate(
+            value=value, error=_CAUTION * _student_quantile(freedom) * math.sqrt(variance)
+        )
 
 
 def _class_total(
