@@ -27,7 +27,11 @@ from embed_index.pipeline.stages.channel import Channel
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.dead_letters import duplicate_letter
 from embed_index.pipeline.stages.isolation import embed_or_isolate
-from embed_index.pipeline.stages.open_documents import OpenDocument, OpenDocuments, chunk_document
+from embed_index.pipeline.stages.open_documents import (
+    OpenDocument,
+    OpenDocuments,
+    open_documents,
+)
 from embed_index.pipeline.stages.packing import TokenPacker, merge_batches
 from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
 from embed_index.pipeline.stages.stopping import StoppableSplitter, until_stopped
@@ -249,22 +253,11 @@ class Indexing:
         tally.num_documents_read += len(rows) + num_refused
         tally.num_unchanged += num_unchanged
         tally.num_documents_done += num_unchanged + num_refused + len(repeated)
-        to_write = [
-            (rows.document(difference.place), difference)
-            for difference in differences
-            if difference.change != "duplicate"
-        ]
+        to_write = [difference for difference in differences if difference.change != "duplicate"]
+        written = [rows.document(difference.place) for difference in to_write]
         # Cutting takes memory of its own, and a text may be large.
         rows.texts.release()
-        documents = [
-            chunk_document(
-                document,
-                splitter=self._splitter,
-                change=difference.change,
-                entry=difference.entry,
-            )
-            for document, difference in to_write
-        ]
+        documents = open_documents(written, differences=to_write, splitter=self._splitter)
         for document in documents:
             # Other metadata are no reason to try a dead chunk again. A refresh that was begun, as
             # a retry does, is one.

@@ -21,7 +21,7 @@ from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, 
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.stages.isolation import embed_or_isolate
-from embed_index.pipeline.stages.open_documents import cut_document, join_hashes
+from embed_index.pipeline.stages.open_documents import cut_documents, join_hashes
 from embed_index.pipeline.stages.packing import TokenPacker
 from embed_index.pipeline.stages.reuse import is_unit
 from embed_index.pipeline.stages.stopping import StoppableSplitter, stoppable, until_stopped
@@ -166,8 +166,8 @@ class AuditPass:
         doc_ids = [document.doc_id for document in documents]
         stored = notes.rows_of(doc_ids)
         refused = notes.refused(doc_ids)
-        for document, entry in zip(documents, self._entries(doc_ids), strict=True):
-            chunks = cut_document(document, splitter=self._splitter)
+        cut = cut_documents(documents, splitter=self._splitter)
+        for document, entry, chunks in zip(documents, self._entries(doc_ids), cut, strict=True):
             findings = list(
                 compare_document(
                     document,

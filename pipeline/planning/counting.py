@@ -22,7 +22,7 @@ from embed_index.pipeline.planning.sampling import (
 from embed_index.pipeline.planning.workload import BIN_ENDS, Workload, bins_of
 from embed_index.pipeline.stages.comparison import Change, Difference
 from embed_index.pipeline.stages.look import CorpusLook
-from embed_index.pipeline.stages.open_documents import cut_document, join_hashes
+from embed_index.pipeline.stages.open_documents import cut_documents, join_hashes
 
 Figures = NDArray[np.float64]
 """Of a document, in the order of `_NAMES`, then of the histogram's bins."""
@@ -260,7 +260,8 @@ class _Counting:
 
     def _changed_figures(self, rows: RowBatch, difference: Difference) -> Figures:
         assert self._documents is not None
-        chunks = cut_document(rows.document(difference.place), splitter=self._splitter)
+        document = rows.document(difference.place)
+        (chunks,) = cut_documents([document], splitter=self._splitter)
         known = set(self._documents.chunk_hashes(difference.entry.doc_id))
         hashes, size = join_hashes(chunks), CHUNK_HASH_BYTES
         is_kept = np.array(

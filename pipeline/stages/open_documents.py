@@ -1,13 +1,13 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from embed_index.pipeline.ledger.entries import LedgerDocument, LedgerEntry, Refreshed
 from embed_index.pipeline.model.splitter import Splitter
-from embed_index.pipeline.stages.comparison import Change
+from embed_index.pipeline.stages.comparison import Change, Difference
 from embed_index.schemas.ids import carried_hash, chunk_id, text_hash
-from embed_index.schemas.records import Chunk, Document
+from embed_index.schemas.records import Chunk, ChunkSpan, Document
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,9 +55,16 @@ class OpenDocument:
         return [chunk_id(self.document.doc_id, index) for index in (*self.refused, *beyond)]
 
 
-def cut_document(document: Document, *, splitter: Splitter) -> tuple[Chunk, ...]:
-    """Cut a document into its chunks."""
-    spans = tuple(splitter.split(document.text))
+def cut_documents(
+    documents: Sequence[Document], *, splitter: Splitter
+) -> Iterator[tuple[Chunk, ...]]:
+    """Yield the chunks of each document in order."""
+    texts = [document.text for document in documents]
+    for document, spans in zip(documents, splitter.split_all(texts), strict=True):
+        yield _chunks(document, tuple(spans))
+
+
+def _chunks(document: Document, spans: Sequence[ChunkSpan]) -> tuple[Chunk, ...]:
     return tuple(
         Chunk(
             chunk_id=chunk_id(document.doc_id, index),
@@ -77,20 +84,29 @@ def join_hashes(chunks: Sequence[Chunk]) -> bytes:
     return b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks)
 
 
-def chunk_document(
-    document: Document, *, splitter: Splitter, change: Change, entry: LedgerEntry
-) -> OpenDocument:
-    """Cut a document that is about to be written."""
-    chunks = cut_document(document, splitter=splitter)
-    return OpenDocument(
-        document=document,
-        change=change,
-        entry=entry,
-        chunks=chunks,
-        num_chunks=len(chunks),
-        chunk_hashes=join_hashes(chunks),
-        num_unsettled=len(chunks),
-    )
+def open_documents(
+    documents: Sequence[Document], *, differences: Sequence[Difference], splitter: Splitter
+) -> list[OpenDocument]:
+    """Cut documents that are about to be written.
+
+    Args:
+        documents: In order.
+        differences: Of each document from the ledger.
+        splitter: Cuts them.
+    """
+    cut = zip(documents, differences, cut_documents(documents, splitter=splitter), strict=True)
+    return [
+        OpenDocument(
+            document=document,
+            change=difference.change,
+            entry=difference.entry,
+            chunks=chunks,
+            num_chunks=len(chunks),
+            chunk_hashes=join_hashes(chunks),
+            num_unsettled=len(chunks),
+        )
+        for document, difference, chunks in cut
+    ]
 
 
 class OpenDocuments:

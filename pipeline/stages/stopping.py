@@ -1,7 +1,7 @@
 """Cutting that ends where a run stops: a large document outlasts any grace period."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -25,6 +25,11 @@ class StoppableSplitter:
     def split(self, text: str) -> Iterator[ChunkSpan]:
         """Yield the spans of a text in order; within `until_stopped`, which a stop ends."""
         return stoppable(self._splitter.split(text), self._stopping)
+
+    def split_all(self, texts: Sequence[str]) -> Iterator[Iterator[ChunkSpan]]:
+        """Yield for each text in order what `split` yields."""
+        for spans in self._splitter.split_all(texts):
+            yield stoppable(spans, self._stopping)
 
 
 def stoppable(pieces: Iterable[Piece], stopping: threading.Event) -> Iterator[Piece]:

@@ -85,6 +85,9 @@ class StoppingTokenizer:
     def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         return self._tokenizer.count(texts)
 
+    def encode_all(self, texts: Sequence[str]) -> list[TokenIds]:
+        return [self.encode(text) for text in texts]
+
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         return self._tokenizer.token_byte_lengths(ids)
 

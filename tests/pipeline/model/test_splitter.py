@@ -67,6 +67,7 @@ class CountingTokenizer:
         self._tokenizer = tokenizer
         self.end_token_id = tokenizer.end_token_id
         self.num_chars = 0
+        self.batches: list[list[str]] = []
 
     def encode(self, text: str) -> TokenIds:
         self.num_chars += len(text)
@@ -74,6 +75,10 @@ class CountingTokenizer:
 
     def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         return self._tokenizer.count(texts)
+
+    def encode_all(self, texts: Sequence[str]) -> list[TokenIds]:
+        self.batches.append(list(texts))
+        return self._tokenizer.encode_all(texts)
 
     def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
         return self._tokenizer.token_byte_lengths(ids)
@@ -136,6 +141,32 @@ def test_texts_of_one_chunk_are_counted_without_being_cut(tokenizer: ModelTokeni
 
     assert counting.num_chars == 0
     assert lengths.tolist() == [tokenizer.encode(text).size + 1 for text in texts_]
+
+
+@given(batch=st.lists(texts | dense_texts | run_texts, max_size=6), max_tokens=st.integers(17, 80))
+def test_texts_cut_together_are_cut_as_each_alone(
+    tokenizer: ModelTokenizer, batch: list[str], max_tokens: int
+) -> None:
+    splitter = TextSplitter(tokenizer, max_tokens=max_tokens)
+
+    together = [[_image(span) for span in spans] for spans in splitter.split_all(batch)]
+
+    assert together == [[_image(span) for span in splitter.split(text)] for text in batch]
+
+
+def _image(span: ChunkSpan) -> tuple[int, int, list[int]]:
+    return span.char_start, span.char_end, span.token_ids.tolist()
+
+
+def test_short_texts_go_to_the_tokenizer_together(tokenizer: ModelTokenizer) -> None:
+    counting = CountingTokenizer(tokenizer)
+    batch = ["One short text.", "Another.", "word " * 4000, "", "A last one.", "No, this."]
+
+    cut = [list(spans) for spans in TextSplitter(counting, max_tokens=256).split_all(batch)]
+
+    assert [len(spans) > 1 for spans in cut] == [False, False, True, False, False, False]
+    assert [len(spans) for spans in cut[3:]] == [0, 1, 1]
+    assert counting.batches == [batch[:2], batch[4:]]
 
 
 @relaxed

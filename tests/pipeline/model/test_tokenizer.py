@@ -30,6 +30,16 @@ def test_ids_equal_the_reference_on_any_text(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(batch=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=8))
+def test_ids_of_texts_encoded_together_are_those_of_each_alone(
+    tokenizer: ModelTokenizer, reference: ReferenceTokenizer, batch: list[str]
+) -> None:
+    together = [ids.tolist() for ids in tokenizer.encode_all(batch)]
+
+    assert together == [reference.encode(text, add_special_tokens=False).ids for text in batch]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Mn", "Lo"]), max_size=300))
 def test_token_byte_lengths_sum_to_the_normalised_text(
     tokenizer: ModelTokenizer, text: str
