@@ -14,6 +14,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from embed_index.pipeline.embedding.sockets import connect
 from embed_index.pipeline.secrecy.proof import (
     NONCE_HEADER,
     PROOF_LENGTH,
@@ -52,7 +53,7 @@ class ProvenTransport(httpx.AsyncHTTPTransport):
         )
 
 
-class _ProvingBackend(httpcore.AnyIOBackend):
+class _ProvingBackend(httpcore.AsyncNetworkBackend):
     """Opens connections and asks for their proof within the time for connecting."""
 
     def __init__(self, known: str) -> None:
@@ -63,10 +64,10 @@ class _ProvingBackend(httpcore.AnyIOBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        local_address: str | None = None,
+        local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = await connect(host, port, timeout_seconds=timeout, socket_options=socket_options)
         try:
             async with asyncio.timeout(timeout):
                 await self._ask(stream)
@@ -80,6 +81,10 @@ class _ProvingBackend(httpcore.AnyIOBackend):
             await stream.aclose()
             raise
         return stream
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait between attempts to connect."""
+        await asyncio.sleep(seconds)
 
     async def _ask(self, stream: httpcore.AsyncNetworkStream) -> None:
         client, server = (stream.get_extra_info(end) for end in ("client_addr", "server_addr"))

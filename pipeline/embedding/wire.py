@@ -1,12 +1,12 @@
 """Vectors as they come from an embedding server: decoding, checks, normalisation. No I/O."""
 
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 
 from embed_index.schemas.records import TokenIds, Vectors
 
@@ -160,7 +160,7 @@ def _decode_entry(entry: Any) -> tuple[int, Vectors]:
     try:
         index, embedding = int(entry["index"]), entry["embedding"]
         if isinstance(embedding, str):
-            raw = binascii.a2b_base64(embedding, strict_mode=True)
+            raw = pybase64.b64decode(embedding, validate=True)
             if len(raw) % _FLOAT_BYTES:
                 raise MalformedReplyError("a vector is not a whole number of float32 values")
             return index, np.frombuffer(raw, dtype="<f4")
