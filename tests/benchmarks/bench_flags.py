@@ -24,7 +24,9 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
     "no overlap": ("--disable-overlap-schedule",),
     "8k chunks": ("--chunked-prefill-size", "8192"),
     "flashinfer": ("--attention-backend", "flashinfer"),
+    "triton": ("--attention-backend", "triton"),
     "with cache": ("--attention-backend", "fa3"),
+    "fp8 cache": ("--attention-backend", "fa3", "--kv-cache-dtype", "fp8_e4m3"),
 }
 """Appended to our own flags, so that they win; naming a backend also brings the KV cache back."""
 
@@ -38,7 +40,9 @@ async def measure(
         await server.wait_ready()
         figures = [watch.lap("ready")]
         for cell in cells:
-            stretch = await measure_ceiling(server, cell.inputs, in_flight=in_flight)
+            stretch = await asyncio.to_thread(
+                measure_ceiling, server, cell.inputs, in_flight=in_flight, num_senders=1
+            )
             watch.lap(f"{cell.length}: {stretch.rate:,.0f} tokens/s")
             figures.append(stretch.rate)
     return figures

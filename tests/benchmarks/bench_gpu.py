@@ -3,12 +3,12 @@
     python tests/benchmarks/bench_gpu.py --model 4b
     python tests/benchmarks/bench_gpu.py --model tiny --device cpu --lengths 512 --seconds 3
 
-For each length: the ceiling (token ids over HTTP to a managed server, all inputs distinct), the
-whole job from Parquet to Milvus Lite on the same inputs and the same server, and Transformers on
-as many of them as fit its time. One document is one chunk of exactly that length. Rates are taken
-from the first request sent to the last answer (ceiling) or to the last commit (job). While the
-server runs, its key is looked for in every process and every file it wrote; its vectors are
-compared with float32 Transformers.
+For each length: the ceiling (token ids over HTTP to a managed server, all inputs distinct, sent by
+one process or by several), the whole job from Parquet to Milvus Lite or to a Milvus server on the
+same inputs and the same server, and Transformers on as many of them as fit its time. One document
+is one chunk of exactly that length. Rates are taken from the first request sent to the last answer
+(ceiling) or to the last commit (job). While the server runs, its key is looked for in every process
+and every file it wrote; its vectors are compared with float32 Transformers.
 """
 
 import argparse
@@ -19,7 +19,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,8 +35,12 @@ from exact_texts import ExactTexts
 from gpu_sampling import GpuSampler
 from leak_hunt import hunt
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+from milvus_server import MilvusServer
+
 from embed_index.jobs.runs import indexing_pass
 from embed_index.jobs.runs.index import run_index_job
+from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.wire import encode_request
 from embed_index.pipeline.server.process import ManagedServer
 from embed_index.schemas.records import TokenIds
@@ -76,15 +83,51 @@ def make_cells(bench: Bench, *, lengths: Sequence[int], seconds: float) -> Itera
         yield Cell(length=length, corpus=corpus, inputs=inputs)
 
 
-async def measure_ceiling(
-    server: ManagedServer, inputs: Sequence[TokenIds], *, in_flight: int
+def measure_ceiling(
+    server: ManagedServer, inputs: Sequence[TokenIds], *, in_flight: int, num_senders: int
 ) -> Stretch:
-    """Send requests that are prepared beforehand, so many at a time."""
+    """Send requests that are prepared beforehand, so many at a time, from so many processes."""
     length = inputs[0].size
     per_request = max(1, REQUEST_TOKENS // length)
     groups = [inputs[i : i + per_request] for i in range(0, len(inputs), per_request)]
     bodies = [encode_request(group, model="", dimension=None) for group in groups]
-    headers = {**server.endpoint.bearer(), "Content-Type": "application/json"}
+    warm_up = encode_request(
+        [np.random.default_rng(9).permutation(inputs[0])], model="", dimension=None
+    )
+    if num_senders == 1:
+        times = [send_all(server.endpoint, bodies, warm_up, in_flight)]
+    else:
+        with ProcessPoolExecutor(num_senders, mp_context=get_context("spawn")) as senders:
+            # The first calls import what the second ones need.
+            list(senders.map(send_all, *_calls(server, [[]] * num_senders, warm_up, 1)))
+            shares = [bodies[sender::num_senders] for sender in range(num_senders)]
+            calls = _calls(server, shares, warm_up, max(1, in_flight // num_senders))
+            times = list(senders.map(send_all, *calls))
+    return Stretch(
+        begin=min(begin for begin, _ in times),
+        end=max(end for _, end in times),
+        num_tokens=length * len(inputs),
+    )
+
+
+def _calls(
+    server: ManagedServer, shares: Sequence[Sequence[bytes]], warm_up: bytes, in_flight: int
+) -> tuple[list[EmbeddingEndpoint], Sequence[Sequence[bytes]], list[bytes], list[int]]:
+    count = len(shares)
+    return [server.endpoint] * count, shares, [warm_up] * count, [in_flight] * count
+
+
+def send_all(
+    endpoint: EmbeddingEndpoint, bodies: Sequence[bytes], warm_up: bytes, in_flight: int
+) -> tuple[float, float]:
+    """Send a warm-up, then all of the others; return when these began and ended."""
+    return asyncio.run(_send_all(endpoint, bodies, warm_up, in_flight))
+
+
+async def _send_all(
+    endpoint: EmbeddingEndpoint, bodies: Sequence[bytes], warm_up: bytes, in_flight: int
+) -> tuple[float, float]:
+    headers = {**endpoint.bearer(), "Content-Type": "application/json"}
     waiting = iter(bodies)
 
     async def send() -> None:
@@ -92,16 +135,14 @@ async def measure_ceiling(
             answer = await http.post("/v1/embeddings", content=body, headers=headers, timeout=600)
             answer.raise_for_status()
 
-    async with server.endpoint.http_client() as http:
-        other = np.random.default_rng(9).permutation(inputs[0])
-        warm_up = encode_request([other], model="", dimension=None)
+    async with endpoint.http_client() as http:
         await http.post("/v1/embeddings", content=warm_up, headers=headers, timeout=600)
         begin = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(in_flight):
                 tasks.create_task(send())
         end = time.monotonic()
-    return Stretch(begin=begin, end=end, num_tokens=length * len(inputs))
+    return begin, end
 
 
 def measure_run(cell: Cell, settings: JobSettings) -> None:
@@ -122,13 +163,13 @@ def measure_run(cell: Cell, settings: JobSettings) -> None:
 
 
 def job_settings(
-    bench: Bench, cell: Cell, server: ManagedServer | None, *, in_flight: int
+    bench: Bench, cell: Cell, server: ManagedServer | None, *, in_flight: int, milvus: str
 ) -> JobSettings:
     stamp = f"{bench.size.replace('.', '_')}_{cell.length}_{os.getpid()}"
     given: dict[str, object] = {
         "input": (str(cell.corpus),),
         "collection": f"bench_{stamp}",
-        "milvus_uri": str(bench.state_folder / f"{stamp}.db"),
+        "milvus_uri": milvus or str(bench.state_folder / f"{stamp}.db"),
         "max_tokens": cell.length,
         "max_in_flight": in_flight,
         "quiet": True,
@@ -196,6 +237,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=12.0, help="Aimed at for each cell.")
     parser.add_argument("--peer-seconds", type=float, default=5.0)
     parser.add_argument("--in-flight", type=int, default=24)
+    parser.add_argument("--senders", type=int, default=1, help="Processes behind the ceiling.")
+    parser.add_argument("--milvus", action="store_true", help="Start a Milvus server; write there.")
     parser.add_argument("--own-server", action="store_true", help="Each run starts its own.")
     parser.add_argument("--skip-run", action="store_true")
     parser.add_argument("--skip-transformers", action="store_true")
@@ -204,13 +247,22 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = read_options()
+    with ExitStack() as stack:
+        measure(read_options(), stack)
+
+
+def measure(options: argparse.Namespace, stack: ExitStack) -> None:
+    """Measure all cells, and print the table."""
     bench = Bench.from_options(options)
     watch = Stopwatch()
     bench.make_model()
     watch.lap("model made")
     # A run reports four times a second; rates over some ten seconds want it finer.
     indexing_pass._PROGRESS_SECONDS = 0.02
+    milvus = (
+        stack.enter_context(MilvusServer(bench.folder / "milvus")).uri if options.milvus else ""
+    )
+    job_options = {"in_flight": options.in_flight, "milvus": milvus}
     inputs = mixed_inputs(longest=max(options.lengths), vocabulary=bench.vocabulary)
     server = bench.new_server()
     server.start()
@@ -222,16 +274,18 @@ def main() -> None:
         hunt_for_key(server, bench)
         for cell in cells:
             with GpuSampler() as sampler:
-                stretch = asyncio.run(
-                    measure_ceiling(server, cell.inputs, in_flight=options.in_flight)
+                stretch = measure_ceiling(
+                    server,
+                    cell.inputs,
+                    in_flight=options.in_flight,
+                    num_senders=options.senders,
                 )
             cell.ceiling = stretch.rate
             cell.ceiling_idle = sampler.idle_share(begin=stretch.begin, end=stretch.end)
             watch.lap(f"ceiling at {cell.length}: {cell.ceiling:,.0f} tokens/s")
         if not (options.own_server or options.skip_run):
             for cell in cells:
-                settings = job_settings(bench, cell, server, in_flight=options.in_flight)
-                measure_run(cell, settings)
+                measure_run(cell, job_settings(bench, cell, server, **job_options))
                 watch.lap(f"run at {cell.length}: {cell.run:,.0f} tokens/s")
         if not options.skip_vectors:
             width = bench.shape.hidden_size
@@ -244,7 +298,7 @@ def main() -> None:
         asyncio.run(server.stop())
     if options.own_server and not options.skip_run:
         for cell in cells:
-            measure_run(cell, job_settings(bench, cell, None, in_flight=options.in_flight))
+            measure_run(cell, job_settings(bench, cell, None, **job_options))
             watch.lap(f"run with its own server at {cell.length}: {cell.run:,.0f} tokens/s")
     if not options.skip_vectors:
         report_vectors(full, narrow, reference(bench, inputs))
