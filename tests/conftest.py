@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from embed_index.pipeline.model.files import find_model
@@ -25,6 +26,10 @@ pytest_plugins = [
 
 ROOT = Path(__file__).resolve().parent.parent
 
+
+# How long an example or its making takes says nothing on a machine that has other work, too.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _STARTS_SERVERS = re.compile(r"\b(sglang_server|new_server|stock_server|ServeProcess)\b")
 

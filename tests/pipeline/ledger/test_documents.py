@@ -201,7 +201,7 @@ def test_replacing_all_fails_as_a_whole(documents: DocumentLedger) -> None:
 
 
 @given(doc_ids=st.lists(DOC_IDS, max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_lookup_answers_in_order_for_any_ids(doc_ids: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l") as ledger:
         documents = ledger.documents("docs_v1", collection_id="first")

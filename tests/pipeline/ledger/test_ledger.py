@@ -141,7 +141,7 @@ class LedgerAgainstDict(RuleBasedStateMachine):
 
 
 TestLedgerAgainstDict = LedgerAgainstDict.TestCase
-TestLedgerAgainstDict.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLedgerAgainstDict.settings = settings(max_examples=25, stateful_step_count=25)
 
 
 def test_threads_share_one_ledger(documents: DocumentLedger) -> None:

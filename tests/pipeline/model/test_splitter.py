@@ -18,7 +18,7 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan, TokenIds
 
 # The splitter is built per example and the tokenizer has no state that examples could share.
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 dense_texts = st.text(
     st.sampled_from("ae\u0301\u0323 .\n\r\t汉。字あ\u1112\u1161\u11ab\U0001d160👩\u200d🏽🇨🇭ا؟x1"),

@@ -21,7 +21,7 @@ def test_the_fast_engine_is_used_where_it_agrees(tokenizer: ModelTokenizer) -> N
     assert tokenizer.engine == "fastokens"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
 def test_ids_equal_the_reference_on_any_text(
     tokenizer: ModelTokenizer, reference: ReferenceTokenizer, text: str
@@ -29,7 +29,7 @@ def test_ids_equal_the_reference_on_any_text(
     assert tokenizer.encode_for_model(text).tolist() == reference.encode(text).ids
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=8))
 def test_ids_of_texts_encoded_together_are_those_of_each_alone(
     tokenizer: ModelTokenizer, reference: ReferenceTokenizer, batch: list[str]
@@ -39,7 +39,7 @@ def test_ids_of_texts_encoded_together_are_those_of_each_alone(
     assert together == [reference.encode(text, add_special_tokens=False).ids for text in batch]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Mn", "Lo"]), max_size=300))
 def test_token_byte_lengths_sum_to_the_normalised_text(
     tokenizer: ModelTokenizer, text: str

@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from job_fixtures import JobFolder
 
@@ -20,7 +20,6 @@ def recorded(moments: list[float], *, max_points: int = 8) -> Pace:
     return recorder.pace(PacePoint(end, int(10 * end), int(end)))
 
 
-@settings(deadline=None)
 @given(steps=st.lists(st.floats(0.01, 500), min_size=1, max_size=300))
 def test_a_pace_is_bounded_in_order_and_ends_with_the_run(steps: list[float]) -> None:
     moments = [sum(steps[: n + 1]) for n in range(len(steps))]

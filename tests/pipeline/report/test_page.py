@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import HOSTILE, NOW, contents, judged, reported_run, with_map
 
@@ -158,7 +158,6 @@ def test_excerpts_are_cut_at_characters_and_on_one_line() -> None:
     assert set(cut) == {"é", "…"}
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)),

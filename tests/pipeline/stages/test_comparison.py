@@ -114,7 +114,7 @@ def test_a_new_order_is_known_the_night_after(documents: DocumentLedger) -> None
 
 
 @given(seed=st.integers(0, 2**32), num_touched=st.integers(0, 5), num_repeated=st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_finds_just_what_is_not_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, seed: int, num_touched: int, num_repeated: int
 ) -> None:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ledger_samples import committed, stretch_of, write
 
@@ -51,7 +51,6 @@ def documents(tmp_path: Path) -> Iterator[DocumentLedger]:
         yield ledger.documents("docs_v1", collection_id="first")
 
 
-@settings(deadline=None)
 @given(
     before=documents_of_a_corpus,
     left_open=st.sets(st.integers(0, 60), max_size=5),
