@@ -75,6 +75,21 @@ async def test_addresses_are_those_of_both_ends(listening: socket.socket) -> Non
         assert stream.get_extra_info("ssl_object") is None
 
 
+async def test_a_connection_that_was_reset_at_once_knows_no_addresses(
+    listening: socket.socket,
+) -> None:
+    connected = socket.create_connection(listening.getsockname())
+    peer, _ = listening.accept()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+    stream = PlainStream(connected)
+
+    ends = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+    await stream.aclose()
+    assert ends == (None, None)
+
+
 @pytest.mark.parametrize(
     ("ask", "told"),
     [

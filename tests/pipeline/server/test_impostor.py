@@ -36,6 +36,7 @@ from pydantic import SecretStr
 from sglang_fixtures import SAMPLE_WIDTH, StartServer, cpu_profile
 
 from embed_index.pipeline.embedding import endpoint as endpoints
+from embed_index.pipeline.embedding import proven
 from embed_index.pipeline.embedding.backoff import Backoff
 from embed_index.pipeline.embedding.client import ClientLimits, EmbeddingClient
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
@@ -138,7 +139,7 @@ async def test_a_connection_that_is_closed_at_once_is_none(monkeypatch: pytest.M
     async def connect(*_: object, **__: object) -> Closed:
         return Closed()
 
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    monkeypatch.setattr(proven, "connect", connect)
     transport = ProvenTransport(known="0" * 64, limits=httpx.Limits())
     async with httpx.AsyncClient(transport=transport) as http:
         with pytest.raises(httpx.ConnectError, match="closed before the proof"):
