@@ -26,11 +26,13 @@ from embed_index.pipeline.report.pace import PhaseClock
 from embed_index.pipeline.stages.channel import Channel
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.dead_letters import duplicate_letter
+from embed_index.pipeline.stages.earlier_cuts import EarlierCuts
 from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import (
     OpenDocument,
     OpenDocuments,
-    open_documents,
+    cut_documents,
+    open_document,
 )
 from embed_index.pipeline.stages.packing import TokenPacker, merge_batches
 from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
@@ -64,6 +66,7 @@ class Indexing:
         splitter: TextSplitter,
         store: Store,
         find_vectors: VectorFinder,
+        earlier_cuts: EarlierCuts | None = None,
         version: str,
         dimension: int,
         ledger: DocumentLedger,
@@ -77,6 +80,7 @@ class Indexing:
         self._splitter = StoppableSplitter(splitter, self._stopping)
         self._store = store
         self._find_vectors = find_vectors
+        self._earlier_cuts = earlier_cuts
         self._version = version
         self._dimension = dimension
         self._ledger = ledger
@@ -257,7 +261,20 @@ class Indexing:
         written = [rows.document(difference.place) for difference in to_write]
         # Cutting takes memory of its own, and a text may be large.
         rows.texts.release()
-        documents = open_documents(written, differences=to_write, splitter=self._splitter)
+        stored = (
+            self._earlier_cuts.find(
+                (document, difference.entry)
+                for document, difference in zip(written, to_write, strict=True)
+                if difference.change == "refresh"
+            )
+            if self._earlier_cuts
+            else {}
+        )
+        cut = cut_documents(written, splitter=self._splitter, known=stored)
+        documents = [
+            open_document(document, chunks, difference=difference)
+            for document, chunks, difference in zip(written, cut, to_write, strict=True)
+        ]
         for document in documents:
             # Other metadata are no reason to try a dead chunk again. A refresh that was begun, as
             # a retry does, is one.

@@ -61,6 +61,9 @@ class CollectionContract(BaseModel):
     """Put before every query's text."""
     max_tokens: int
     overlap_tokens: int
+    splitter: int = 1
+    """By which version of the rules texts were cut when this one was begun. What was written later
+    may be cut by newer rules; each row says where its chunk begins and ends."""
     carried_columns: tuple[str, ...]
     text_analyzer: str = ""
     """How Milvus takes texts apart for searches by words; empty where there are none."""
@@ -74,11 +77,12 @@ class CollectionContract(BaseModel):
         What may differ: the random id; the model's name, where its revision is the same, which
         says what it is; engine, precision and the canaries' bits, because every
         run compares the canaries' vectors; the query prompt, which stored vectors never saw; the
-        carried columns, which are compared with their types; and the format, which follows from
-        all the others.
+        carried columns, which are compared with their types; the splitter, because a chunk's vector
+        is that of its text, wherever this was cut; and the format, which follows from all the
+        others.
         """
         free = {"collection_id", "engine", "dtype", "canaries", "query_prompt", "carried_columns"}
-        free.add("format_version")
+        free |= {"format_version", "splitter"}
         if self.model_revision == other.model_revision:
             free.add("model")
         return [

@@ -21,6 +21,20 @@ Words: TypeAlias = NDArray[np.uint64]
 Rows of two batches are equal only if their words are, but for zeros at the end.
 """
 Stage: TypeAlias = Literal["read", "chunk", "embed", "upsert"]
+Boundary: TypeAlias = Literal[
+    "end",
+    "heading",
+    "block",
+    "blank_line",
+    "list_item",
+    "line",
+    "sentence",
+    "phrase",
+    "wrapped_line",
+    "white_space",
+    "character",
+]
+"""Why a chunk ends where it does, from the strongest reason to the weakest."""
 
 _NONE = -1
 """For the row group and the row of what is a whole file."""
@@ -70,6 +84,8 @@ class ChunkSpan:
     char_end: int
     token_ids: TokenIds
     """Instruction, text and end token."""
+    boundary: Boundary = "end"
+    """Why it ends where it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from embed_index.pipeline.model.files import (
     check_max_tokens,
     find_model,
 )
-from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.model.splitter import SPLITTER_VERSION, TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
@@ -47,6 +47,7 @@ class JobInputs:
             query_prompt=instruction_prompt(settings.query_instruction),
             max_tokens=settings.max_tokens,
             overlap_tokens=settings.overlap_tokens,
+            splitter=SPLITTER_VERSION,
             carried_columns=tuple(column.name for column in self.source.carried_columns),
             text_analyzer=settings.text_analyzer if settings.text_search else "",
             engine="",

@@ -29,6 +29,7 @@ from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.model.splitter import SPLITTER_VERSION
 from embed_index.pipeline.server.server_log import name_log
 from embed_index.pipeline.stages.reuse import find_vectors_by_text
 from embed_index.pipeline.versions.target import TargetVersion
@@ -94,6 +95,7 @@ class _Audit:
                     min_cosine=min_cosine(*self._precisions()),
                 ),
                 keeps_departed=not inputs.settings.delete_missing,
+                has_earlier_cuts=self.target.contract.splitter != SPLITTER_VERSION,
             )
             try:
                 return await audit.run()

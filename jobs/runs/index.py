@@ -24,6 +24,7 @@ from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.disk.heap import bound_heap, give_back
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.pipeline.model.splitter import SPLITTER_VERSION
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
 from embed_index.pipeline.stages.lettered_documents import begin_again
@@ -84,6 +85,12 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                 target = replace(target, exists=True)
             elif target.exists:
                 _compare_index(settings, store=store, version=target.name, reporter=reporter)
+            if target.contract.splitter != SPLITTER_VERSION:
+                reporter.notice(
+                    f"{target.name} was begun with other rules for cuts"
+                    f" ({target.contract.splitter}) than today's ({SPLITTER_VERSION}): documents"
+                    " stay as they are until their text changes; --rebuild cuts all anew"
+                )
             if target.vectors_of is not None:
                 reporter.notice(
                     f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"

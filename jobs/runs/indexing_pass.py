@@ -21,8 +21,10 @@ from embed_index.jobs.runs.recorded import RecordedRun, pace_point
 from embed_index.pipeline.corpus.source import Source
 from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.indexing import FlowLimits, Indexing
+from embed_index.pipeline.model.splitter import SPLITTER_VERSION
 from embed_index.pipeline.planning.meter import MeteredEmbedder
 from embed_index.pipeline.planning.workload import Workload
+from embed_index.pipeline.stages.earlier_cuts import EarlierCuts
 from embed_index.pipeline.stages.reuse import VectorFinder
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.contract import Canary
@@ -34,6 +36,14 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS = 0.25
 _SAVE_SECONDS = 10.0
+
+
+def earlier_cuts(job: OpenJob) -> EarlierCuts | None:
+    """Return what finds the cuts of a version that older rules made; None for one of today's."""
+    target = job.target
+    if not target.exists or target.contract.splitter == SPLITTER_VERSION:
+        return None
+    return EarlierCuts(reader=job.store.reader, version=target.name, splitter=job.inputs.splitter)
 
 
 class IndexingPass:
@@ -83,6 +93,7 @@ class IndexingPass:
             splitter=inputs.splitter,
             store=job.store,
             find_vectors=find_vectors,
+            earlier_cuts=earlier_cuts(job),
             version=target.name,
             dimension=inputs.dimension,
             ledger=job.documents,

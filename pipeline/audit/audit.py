@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,9 +17,15 @@ from embed_index.pipeline.embedding.embedder import Embedder
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
-from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
+from embed_index.pipeline.milvus.images import (
+    RowImage,
+    image_of_chunk,
+    image_of_stored,
+    is_ours,
+)
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.model.splitter import TextSplitter
+from embed_index.pipeline.stages.earlier_cuts import cut_as_stored
 from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import cut_documents, join_hashes
 from embed_index.pipeline.stages.packing import TokenPacker
@@ -65,6 +71,7 @@ class AuditPass:
         notes: AuditNotes,
         sample: AuditSample,
         keeps_departed: bool,
+        has_earlier_cuts: bool = False,
     ) -> None:
         """Prepare an audit.
 
@@ -80,6 +87,8 @@ class AuditPass:
             sample: The vectors to compare.
             keeps_departed: Whether documents that the ledger knows are to stay when the corpus
                 no longer has them.
+            has_earlier_cuts: Whether documents may be cut by older rules than the splitter's: then
+                rows that cover the text are right, wherever they part it.
         """
         self._collection = collection
         self._version = version
@@ -92,6 +101,7 @@ class AuditPass:
         self._notes = notes
         self._sample = sample
         self._keeps_departed = keeps_departed
+        self._has_earlier_cuts = has_earlier_cuts
         self._num_retained = 0
         self._num_documents = 0
         self._num_chunks = 0
@@ -166,7 +176,9 @@ class AuditPass:
         doc_ids = [document.doc_id for document in documents]
         stored = notes.rows_of(doc_ids)
         refused = notes.refused(doc_ids)
-        cut = cut_documents(documents, splitter=self._splitter)
+        cut = cut_documents(
+            documents, splitter=self._splitter, known=self._earlier_cuts(documents, stored)
+        )
         for document, entry, chunks in zip(documents, self._entries(doc_ids), cut, strict=True):
             findings = list(
                 compare_document(
@@ -184,6 +196,20 @@ class AuditPass:
             self._num_documents += 1
             self._num_chunks += len(chunks)
             yield from self._sampled(chunks, findings)
+
+    def _earlier_cuts(
+        self, documents: Sequence[Document], stored: Mapping[str, Sequence[RowImage]]
+    ) -> dict[str, tuple[Chunk, ...]]:
+        """Return the chunks of documents that rows cover as older rules cut them."""
+        if not self._has_earlier_cuts:
+            return {}
+        cut = {
+            document.doc_id: cut_as_stored(
+                document, stored.get(document.doc_id, ()), splitter=self._splitter
+            )
+            for document in documents
+        }
+        return {doc_id: chunks for doc_id, chunks in cut.items() if chunks is not None}
 
     def _entries(self, doc_ids: Sequence[str]) -> Sequence[LedgerEntry | None]:
         return [None] * len(doc_ids) if self._documents is None else self._documents.lookup(doc_ids)

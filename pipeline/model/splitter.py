@@ -10,42 +10,53 @@ and no step holds the interpreter for long.
 import itertools
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embed_index.pipeline.model.blocks import Block, blocks_of
+from embed_index.pipeline.model.boundaries import (
+    LOOKAHEAD_CHARS,
+    WIDE_TOLERANCE,
+    Cut,
+    Span,
+    best_cut,
+    line_feeds,
+)
+from embed_index.pipeline.model.fences import Fences
+from embed_index.pipeline.model.graphemes import joins
+from embed_index.pipeline.model.headings import lead_begin
 from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan, TokenIds
 
-BOUNDARY_TOLERANCE = 0.25
-"""How much of a full chunk may stay unused so that the cut falls on a better boundary."""
+SPLITTER_VERSION = 2
+"""Of the rules by which texts are cut, as contracts name it; another one cuts some text elsewhere.
 
+1: headings by Markdown's and books' marks, blank lines, sentences, any line's end.
+2: structure as `boundaries` and `blocks` know it.
+"""
 MIN_TEXT_TOKENS = 16
 """A character takes at most 12 tokens: U+1D160 normalises to three code points of four bytes."""
 
 _FIRST_CHARS_PER_TOKEN = 4
-_LOOKAHEAD_CHARS = 24
 _MAX_GROUP_CHARS = 1 << 20
 """Of texts encoded together: some tens of milliseconds on one core."""
+_SURELY_FITS = 0.7
+"""A block of fewer characters than this share of the chunk before it is not measured."""
+_MAX_DENSITY = 4
+"""How many times as many characters for a token a block may have as the chunk before it."""
+_CLOSE_CHARS = 8
+"""A block's own tokens may be a few more than in the text around it."""
 _PATIENCE = 3
 """How often a chunk that is too long gives way by what was too much, before it gives way faster."""
-
-# Cuts are sought from the strongest to the weakest; each expression ends where a chunk may end.
-# A run of any characters must be looked at once: `\s+` would look at the rest of a run, should that
-# run not end in sight, from each of its characters.
-_HEADING = re.compile(
-    r"\n(?=#{1,6} |(?:Chapter|Section|Part|Appendix) \S|第[0-9一二三四五六七八九十百]+[章节節])"
+_OVERLAP_BEGINS = (
+    re.compile(r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"),
+    re.compile(r"\s(?=\S)"),
 )
-_BLANK_LINE = re.compile(r"\n[ \t\r]*\n(?=[^\r\n])")
-_SENTENCE_END = re.compile(
-    r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"
-)
-_WHITE_SPACE = re.compile(r"\s(?=\S)")
-_BOUNDARIES = (_HEADING, _BLANK_LINE, _SENTENCE_END, _WHITE_SPACE)
 
 
 class Tokenizer(Protocol):
@@ -75,6 +86,9 @@ class Splitter(Protocol):
     def split_all(self, texts: Sequence[str]) -> Iterator[Iterator[ChunkSpan]]:
         """Yield for each text in order what `split` yields."""
 
+    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text that was cut before, given where each begins and ends."""
+
 
 class TextSplitter:
     """Splits texts into spans of at most `max_tokens` tokens, instruction and end included."""
@@ -94,8 +108,8 @@ class TextSplitter:
             ConfigurationError: The prompt leaves no room for text, or the overlap none to advance.
         """
         self._tokenizer = tokenizer
+        self._end = np.array([tokenizer.end_token_id], dtype=np.int32)
         self._prompt = prompt
-        self._prompt_bytes = len(normalised(prompt, "NFC").encode("utf-8"))
         self._max_ids = max_tokens - 1
         self._overlap_tokens = overlap_tokens
         self._first_reach = _FIRST_CHARS_PER_TOKEN * self._max_ids
@@ -127,12 +141,12 @@ class TextSplitter:
         shorter chunk avoids it. An empty text has no spans.
         """
         start = end = 0
-        reach = self._first_reach
+        cutting = _Cutting(text, reach=self._first_reach)
         while end < len(text):
-            span, reach = self._next_span(text, start, reach)
+            span = self._next_span(cutting, start)
             if span.char_end <= end:
                 # The overlap left no room to get ahead; dense scripts in small chunks do that.
-                span, reach = self._next_span(text, end, reach)
+                span = self._next_span(cutting, end)
             yield span
             end = span.char_end
             start = self._overlap_start(text, span)
@@ -153,7 +167,9 @@ class TextSplitter:
             all_ids = self._tokenizer.encode_all([self._prompt + text for text in group])
             for text, ids in zip(group, all_ids, strict=True):
                 fits = ids.size <= self._max_ids
-                yield iter([self._span(0, len(text), ids)]) if fits else self.split(text)
+                yield (
+                    iter([self._span(0, Cut(len(text), "end"), ids)]) if fits else self.split(text)
+                )
             start += len(group)
 
     def _short_texts(self, texts: Sequence[str], start: int) -> list[str]:
@@ -194,64 +210,126 @@ class TextSplitter:
             cut.append(np.array(sizes, dtype=np.int64))
         return np.concatenate(cut), np.array([sizes.size for sizes in cut], dtype=np.int64)
 
-    def _next_span(self, text: str, start: int, reach: int) -> tuple[ChunkSpan, int]:
-        """Return the span that begins at `start`, and how many characters it could have had.
+    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text that was cut before, given where each begins and ends."""
+        for begin, end in places:
+            ids = np.concatenate((self._encode(text[begin:end]), self._end))
+            yield ChunkSpan(char_start=begin, char_end=end, token_ids=ids)
 
-        The latter is the next chunk's `reach`. The characters that this chunk has for a token would
-        mislead where a few tokens of white space precede what did not fit.
-        """
-        limit, ids_of_rest = self._find_limit(text, start, reach)
-        reach = limit - start
+    def _next_span(self, cutting: "_Cutting", start: int) -> ChunkSpan:
+        """Return the span that begins at `start`."""
+        text = cutting.text
+        limit, ids_of_rest = self._find_limit(cutting, start)
+        # The next chunk's first guess. The characters that this chunk has for a token would mislead
+        # where a few tokens of white space precede what did not fit.
+        cutting.reach = limit - start
         for attempt in itertools.count():
             if ids_of_rest is not None:
-                end, ids = limit, ids_of_rest
+                cut, ids = Cut(limit, "end"), ids_of_rest
                 break
-            end = limit if limit == len(text) else best_cut(text, start, limit)
-            ids = self._encode(text[start:end])
+            cut = Cut(limit, "end") if limit == len(text) else self._cut(cutting, start, limit)
+            ids = self._encode(text[start : cut.end])
             if ids.size <= self._max_ids:
                 break
             # Cutting can split what was one token, and the limit of a text that is not normalised
             # is an estimate: give way by about what was too much.
-            num_chars = end - start
+            num_chars = cut.end - start
             excess = math.ceil((ids.size - self._max_ids) * 0.9 * num_chars / ids.size)
             if attempt >= _PATIENCE:
                 # The last characters have fewer tokens than most.
                 excess = max(excess, min(excess << (attempt - _PATIENCE + 1), num_chars // 2))
-            limit = max(start + 1, end - excess)
-        return self._span(start, end, ids), reach
+            limit = max(start + 1, cut.end - excess)
+        return self._span(start, cut, ids)
 
-    def _span(self, start: int, end: int, ids: TokenIds) -> ChunkSpan:
-        with_end = np.empty(ids.size + 1, dtype=np.int32)
-        with_end[:-1] = ids
-        with_end[-1] = self._tokenizer.end_token_id
-        return ChunkSpan(char_start=start, char_end=end, token_ids=with_end)
+    def _span(self, start: int, cut: Cut, ids: TokenIds) -> ChunkSpan:
+        return ChunkSpan(
+            char_start=start,
+            char_end=cut.end,
+            token_ids=np.concatenate((ids, self._end)),
+            boundary=cut.boundary,
+        )
+
+    def _cut(self, cutting: "_Cutting", start: int, limit: int) -> Cut:
+        """Return where a chunk ends that may reach up to `limit`."""
+        window = cutting.window(start, limit)
+        blocks = cutting.blocks(window, start, limit)
+        room = limit - start
+        for begin, end in blocks:
+            if 0 < begin < room and (end is None or end > room) and window[:begin].strip():
+                whole = self._before_block(cutting, window, start=start, begin=begin, end=end)
+                if whole is not None:
+                    return Cut(start + whole, "block")
+        kept = [Span(begin, end) for begin, end in blocks if end is not None and end <= room]
+        edges = [begin for begin, end in blocks if end is None or end > room]
+        kept += [Span(begin, begin) for begin in edges if 0 < begin <= room]
+        cut = best_cut(window, room, kept=kept)
+        return Cut(start + cut.end, cut.boundary)
+
+    def _before_block(
+        self, cutting: "_Cutting", window: str, *, start: int, begin: int, end: int | None
+    ) -> int | None:
+        """Return where to cut before a block, with what leads to it; None if it never fits."""
+        behind = None if end is None else start + end
+        for density in (1, _MAX_DENSITY):
+            behind = behind or cutting.block_end(start + begin, density * (cutting.reach + 1))
+        if behind is None:
+            return None
+        lead = lead_begin(window, begin, lowest=1)
+        for first in (lead, begin) if 0 < lead < begin and window[:lead].strip() else (begin,):
+            if self._fits(cutting, start + first, behind):
+                return first
+        return None
+
+    def _fits(self, cutting: "_Cutting", begin: int, end: int) -> bool:
+        """Tell whether a chunk can reach from one place to another."""
+        num_chars = end - begin
+        if num_chars <= _SURELY_FITS * cutting.reach:
+            # Where it does not after all, the next chunk begins with it and parts it.
+            return True
+        if num_chars > _MAX_DENSITY * cutting.reach:
+            return False
+        horizon, _ = self._find_limit(cutting, begin)
+        if horizon - end >= _CLOSE_CHARS:
+            return True
+        return horizon >= end and self._encode(cutting.text[begin:end]).size <= self._max_ids
 
     def _encode(self, text: str) -> TokenIds:
         return self._tokenizer.encode(self._prompt + text)
 
-    def _find_limit(self, text: str, start: int, reach: int) -> tuple[int, TokenIds | None]:
-        """Return about the largest end at which the chunk still fits; `reach` is a first guess.
+    def _find_limit(self, cutting: "_Cutting", start: int) -> tuple[int, TokenIds | None]:
+        """Return about the largest end at which a chunk still fits.
 
         Where all of the rest fits, its ids come with it.
         """
-        num_chars = _window_chars(reach)
+        if (known := cutting.limits.get(start)) is not None:
+            return known
+        text, num_chars = cutting.text, _window_chars(cutting.reach)
+        limit, ids_of_rest = len(text), None
         while True:
             window = text[start : start + num_chars]
             ids = self._encode(window)
             if ids.size > self._max_ids:
-                return start + self._chars_within(window, ids), None
+                limit = start + self._chars_within(window, ids)
+                break
             if start + num_chars >= len(text):
-                return len(text), ids
+                ids_of_rest = ids
+                break
             num_chars *= 2
+        cutting.limits = {start: (limit, ids_of_rest)}
+        return limit, ids_of_rest
 
     def _chars_within(self, window: str, ids: TokenIds) -> int:
         """Count the characters that the window's first `max_ids` tokens cover, at least one."""
-        lengths = self._tokenizer.token_byte_lengths(ids[: self._max_ids])
-        num_bytes = int(lengths.sum()) - self._prompt_bytes
+        # The ids stand for every byte, and those that are too many are fewer than the others.
+        beyond = self._tokenizer.token_byte_lengths(ids[self._max_ids :])
+        num_bytes_beyond = int(np.add.reduce(beyond, dtype=np.int64))
+        if window.isascii():
+            return max(1, len(window) - num_bytes_beyond)
         # Tokens cover the normalised text; where that is another one, this is an estimate, which
         # encoding the chunk itself then corrects.
         written = normalised(window, "NFC")
-        covered = written.encode("utf-8")[: max(0, num_bytes)].decode("utf-8", errors="ignore")
+        raw = written.encode("utf-8")
+        covered = raw[: max(0, len(raw) - num_bytes_beyond)].decode("utf-8", errors="ignore")
         kept = len(covered) * len(window) // len(written)
         return max(1, min(kept, len(window)))
 
@@ -269,7 +347,7 @@ class TextSplitter:
             # An estimate; where it is too large, chunks would hardly get ahead.
             num_chars = min(num_chars * len(chunk) // len(written), len(chunk) // 2)
         earliest = max(span.char_end - num_chars, span.char_start + 1)
-        for boundary in (_SENTENCE_END, _WHITE_SPACE):
+        for boundary in _OVERLAP_BEGINS:
             match = boundary.search(text, earliest, span.char_end)
             if match and match.end() < span.char_end:
                 return match.end()
@@ -286,41 +364,49 @@ def _max_bytes(text: str) -> int:
     return max(len(normalised(text, form).encode("utf-8")) for form in get_args(UnicodeForm))
 
 
-def best_cut(text: str, start: int, limit: int) -> int:
-    """Return the best place to end a chunk that may reach up to `limit`."""
-    earliest = max(start + 1, limit - int((limit - start) * BOUNDARY_TOLERANCE))
-    for boundary in _BOUNDARIES:
-        cut = 0
-        # What follows a cut decides whether it is one, so a little past the limit is seen too.
-        for match in boundary.finditer(text, earliest - 1, limit + _LOOKAHEAD_CHARS):
-            if match.end() > limit:
-                break
-            cut = match.end()
-        if cut:
-            return cut
-    for position in range(limit, earliest - 1, -1):
-        if not _joins(text, position):
-            return position
-    return limit
+class _Cutting:
+    """One text that is being cut."""
+
+    def __init__(self, text: str, *, reach: int) -> None:
+        self.text = text
+        self.reach = reach
+        """How many characters the next chunk may have, about."""
+        self.limits: dict[int, tuple[int, TokenIds | None]] = {}
+        """How far a chunk reaches, by its beginning: the one that was asked for last."""
+        self._fences = Fences(text)
+
+    def window(self, start: int, limit: int) -> str:
+        """Return what is to be seen of the text to end a chunk at `limit` or before."""
+        return line_feeds(self.text[start : limit + LOOKAHEAD_CHARS])
+
+    def blocks(self, window: str, start: int, limit: int) -> list[Block]:
+        """Return what should stay whole, from the front, counted from the window's beginning."""
+        near = int((limit - start) * (1 - WIDE_TOLERANCE))
+        blocks = blocks_of(window, near=near)
+        if self._fences.exist:
+            self._fences.forget(start)
+            blocks += [
+                (begin - start, None if end is None else end - start)
+                for begin, end in self._fences.within(start + near, limit)
+            ]
+        blocks.sort(key=itemgetter(0))
+        return blocks
+
+    def block_end(self, begin: int, num_chars: int) -> int | None:
+        """Return the end of the block that begins at a place, if it is no longer than so much."""
+        horizon = begin + num_chars
+        for first, end in self._fences.within(begin, horizon) if self._fences.exist else ():
+            if first == begin and end is not None:
+                return end
+        behind = self.text[begin - 1 : horizon + LOOKAHEAD_CHARS]
+        for first, end in blocks_of("\n" + line_feeds(behind[1:])):
+            if first == 1 and end is not None:
+                return begin + end - 1
+        return None
 
 
 def _whole_character(text: str, earliest: int, latest: int, fallback: int) -> int:
     for position in range(earliest, latest):
-        if not _joins(text, position):
+        if not joins(text, position):
             return position
     return fallback
-
-
-def _joins(text: str, position: int) -> bool:
-    """Tell whether the characters around a position are seen as one."""
-    if position >= len(text):
-        return False
-    before, after = text[position - 1], text[position]
-    return (
-        unicodedata.combining(after) != 0
-        or after in "\u200d\ufe0e\ufe0f\u20e3"
-        or before == "\u200d"
-        or "\U0001f3fb" <= after <= "\U0001f3ff"
-        or (before == "\r" and after == "\n")
-        or all("\U0001f1e6" <= c <= "\U0001f1ff" for c in (before, after))
-    )

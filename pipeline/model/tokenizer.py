@@ -28,6 +28,8 @@ from embed_index.pipeline.model.normal_forms import normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
 
+_MAX_SMALL = 256
+
 
 class ModelTokenizer:
     """Turns text into the token ids that the model sees.
@@ -44,6 +46,9 @@ class ModelTokenizer:
             name: How errors call it.
         """
         self._facts = facts
+        # A small table stays in the processor's cache.
+        is_small = facts.byte_lengths.max(initial=0) < _MAX_SMALL
+        self._byte_lengths = facts.byte_lengths.astype(np.uint8) if is_small else facts.byte_lengths
         self._engines = engines
         self._name = name
         self.end_token_id = facts.end_token_id
@@ -181,15 +186,18 @@ class ModelTokenizer:
         ids: TokenIds = np.frombuffer(raw, dtype="<i4")
         bounds = np.frombuffer(raw_bounds, dtype="<u8").astype(np.int64)
         covered = np.zeros(ids.size + 1, dtype=np.int64)
-        np.cumsum(self._facts.byte_lengths.take(ids), out=covered[1:])
+        np.cumsum(self._byte_lengths.take(ids), out=covered[1:])
         written = np.array([self._num_written_bytes(text) for text in texts], dtype=np.int64)
         return ids, bounds, np.diff(covered[bounds]) == written
 
     def _num_written_bytes(self, text: str) -> int:
         """Count the bytes of a text in the forms that the definition asks for."""
+        # No form changes ASCII.
+        if text.isascii():
+            return len(text)
         for form in self._facts.forms:
             text = normalised(text, form)
-        return len(text) if text.isascii() else len(text.encode("utf-8"))
+        return len(text.encode("utf-8"))
 
     def _encode_by_reference(self, text: str) -> TokenIds:
         ids = np.asarray(
@@ -205,7 +213,7 @@ class ModelTokenizer:
         return ids
 
     def _num_bytes(self, ids: TokenIds) -> int:
-        return int(self._facts.byte_lengths.take(ids).sum())
+        return int(np.add.reduce(self._byte_lengths.take(ids), dtype=np.int64))
 
     def _num_normalised_bytes(self, text: str) -> int:
         normalizer = self._engines.reference.normalizer

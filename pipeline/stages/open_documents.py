@@ -1,6 +1,6 @@
 """Documents on their way: cut into chunks, counted until the last chunk is settled."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from embed_index.pipeline.ledger.entries import LedgerDocument, LedgerEntry, Refreshed
@@ -56,15 +56,28 @@ class OpenDocument:
 
 
 def cut_documents(
-    documents: Sequence[Document], *, splitter: Splitter
+    documents: Sequence[Document],
+    *,
+    splitter: Splitter,
+    known: Mapping[str, tuple[Chunk, ...]] | None = None,
 ) -> Iterator[tuple[Chunk, ...]]:
-    """Yield the chunks of each document in order."""
-    texts = [document.text for document in documents]
-    for document, spans in zip(documents, splitter.split_all(texts), strict=True):
-        yield _chunks(document, tuple(spans))
+    """Yield the chunks of each document in order.
+
+    Args:
+        documents: Of different ids.
+        splitter: Cuts them.
+        known: By id, the chunks of documents that are cut already.
+    """
+    known = known or {}
+    uncut = [document.text for document in documents if document.doc_id not in known]
+    cut = splitter.split_all(uncut)
+    for document in documents:
+        chunks = known.get(document.doc_id)
+        yield chunks_of(document, tuple(next(cut))) if chunks is None else chunks
 
 
-def _chunks(document: Document, spans: Sequence[ChunkSpan]) -> tuple[Chunk, ...]:
+def chunks_of(document: Document, spans: Sequence[ChunkSpan]) -> tuple[Chunk, ...]:
+    """Return the chunks that a document's spans are."""
     return tuple(
         Chunk(
             chunk_id=chunk_id(document.doc_id, index),
@@ -84,29 +97,25 @@ def join_hashes(chunks: Sequence[Chunk]) -> bytes:
     return b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks)
 
 
-def open_documents(
-    documents: Sequence[Document], *, differences: Sequence[Difference], splitter: Splitter
-) -> list[OpenDocument]:
-    """Cut documents that are about to be written.
+def open_document(
+    document: Document, chunks: tuple[Chunk, ...], *, difference: Difference
+) -> OpenDocument:
+    """Take up a document that is about to be written.
 
     Args:
-        documents: In order.
-        differences: Of each document from the ledger.
-        splitter: Cuts them.
+        document: What it is now.
+        chunks: All of its chunks.
+        difference: How it differs from the ledger.
     """
-    cut = zip(documents, differences, cut_documents(documents, splitter=splitter), strict=True)
-    return [
-        OpenDocument(
-            document=document,
-            change=difference.change,
-            entry=difference.entry,
-            chunks=chunks,
-            num_chunks=len(chunks),
-            chunk_hashes=join_hashes(chunks),
-            num_unsettled=len(chunks),
-        )
-        for document, difference, chunks in cut
-    ]
+    return OpenDocument(
+        document=document,
+        change=difference.change,
+        entry=difference.entry,
+        chunks=chunks,
+        num_chunks=len(chunks),
+        chunk_hashes=join_hashes(chunks),
+        num_unsettled=len(chunks),
+    )
 
 
 class OpenDocuments:

@@ -31,6 +31,10 @@ class StoppableSplitter:
         for spans in self._splitter.split_all(texts):
             yield stoppable(spans, self._stopping)
 
+    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+        """Yield the spans of a text that was cut before; within `until_stopped`, too."""
+        return stoppable(self._splitter.restore(text, places), self._stopping)
+
 
 def stoppable(pieces: Iterable[Piece], stopping: threading.Event) -> Iterator[Piece]:
     """Yield pieces up to a stop; what was made of some of them never passes for all."""

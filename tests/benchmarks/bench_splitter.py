@@ -48,6 +48,17 @@ RUNS = {
     "spaces, then a word": " " * 100_000 + "word",
     "spaces, then Chinese": " " * 1000 + "汉字" * 150,
     "special tokens": "<|endoftext|>",
+    "backticks": "`",
+    "fences": "```\n",
+    "fences that open": "```a\n",
+    "bars": "|",
+    "table rows": "| a | b |\n",
+    "tables without borders": "a | b\n---|---\n",
+    "equals signs": "=",
+    "underlined titles": "a\n===\n",
+    "code of reStructuredText": "a::\n\n  b\n",
+    "manual page": ".TP\n.B a\n",
+    "list items": "- a\n",
 }
 
 
