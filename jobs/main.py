@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "Compare corpus, ledger and Milvus, and mend what differs.",
     "letters": "Show the open dead letters of a collection, by reason.",
     "retry": "Embed the open dead letters that can be embedded now.",
+    "chunk": "Show a document's chunks, and why each ends where it does.",
     "precision": "Measure what fp8 costs and saves on this corpus, model and GPU.",
     "reindex": "Give a collection another index over the vectors that it has.",
     "export": "Write a collection as Parquet files.",

@@ -39,7 +39,10 @@ FLOORS = (
     ("jobs/settings",),
     ("jobs/deployment", "jobs/main.py"),
     ("jobs/adapters",),
-    ("jobs/collections", "jobs/examination", "jobs/planning", "jobs/precision", "jobs/serving"),
+    (
+        *("jobs/collections", "jobs/cutting", "jobs/examination", "jobs/planning"),
+        *("jobs/precision", "jobs/serving"),
+    ),
     ("jobs/evaluation",),
     ("jobs/runs",),
     ("jobs/reporting",),

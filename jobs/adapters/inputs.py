@@ -135,12 +135,7 @@ def look_at_inputs(
     check_max_tokens(settings.max_tokens, model)
     check_provable(model)
     tokenizer = ModelTokenizer.load(model, cache=tokenizer_folder(settings), may_write=may_write)
-    splitter = TextSplitter(
-        tokenizer,
-        max_tokens=settings.max_tokens,
-        overlap_tokens=settings.overlap_tokens,
-        prompt=instruction_prompt(settings.document_instruction),
-    )
+    splitter = _splitter(settings, tokenizer)
     return JobInputs(
         settings=settings,
         model=model,
@@ -148,4 +143,24 @@ def look_at_inputs(
         tokenizer=tokenizer,
         splitter=splitter,
         source=source,
+    )
+
+
+def build_splitter(settings: JobSettings) -> TextSplitter:
+    """Return what cuts the documents of a job, without a look at its corpus and its weights.
+
+    Raises:
+        ConfigurationError: There is no such model, or a setting does not fit it.
+    """
+    model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
+    check_max_tokens(settings.max_tokens, model)
+    return _splitter(settings, ModelTokenizer.load(model, cache=tokenizer_folder(settings)))
+
+
+def _splitter(settings: JobSettings, tokenizer: ModelTokenizer) -> TextSplitter:
+    return TextSplitter(
+        tokenizer,
+        max_tokens=settings.max_tokens,
+        overlap_tokens=settings.overlap_tokens,
+        prompt=instruction_prompt(settings.document_instruction),
     )

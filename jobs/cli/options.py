@@ -84,6 +84,12 @@ def import_options(command: Decorated) -> Decorated:
     return _add(command, (*_STORE, *own, *settings_of(["index"])))
 
 
+def chunk_options(command: Decorated) -> Decorated:
+    """Add what decides how documents are read and cut."""
+    sections = settings_of(["source", "chunking"])
+    return _add(command, (*sections, *_MODEL, "document_instruction", "state_dir"))
+
+
 def search_options(command: Decorated) -> Decorated:
     """Add the settings with which a collection is reached and a query is embedded."""
     return _add(command, (*_MODEL, *_QUERY, *_STORE, *_REMOTE_SERVER, *_MANAGED_SERVER))

@@ -11,22 +11,13 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embed_index.pipeline.model.blocks import Block, blocks_of
-from embed_index.pipeline.model.boundaries import (
-    LOOKAHEAD_CHARS,
-    WIDE_TOLERANCE,
-    Cut,
-    Span,
-    best_cut,
-    line_feeds,
-)
-from embed_index.pipeline.model.fences import Fences
+from embed_index.pipeline.model.boundaries import Cut, Span, best_cut
+from embed_index.pipeline.model.cutting import Cutting
 from embed_index.pipeline.model.graphemes import joins
 from embed_index.pipeline.model.headings import lead_begin
 from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
@@ -141,7 +132,7 @@ class TextSplitter:
         shorter chunk avoids it. An empty text has no spans.
         """
         start = end = 0
-        cutting = _Cutting(text, reach=self._first_reach)
+        cutting = Cutting(text, reach=self._first_reach)
         while end < len(text):
             span = self._next_span(cutting, start)
             if span.char_end <= end:
@@ -216,7 +207,7 @@ class TextSplitter:
             ids = np.concatenate((self._encode(text[begin:end]), self._end))
             yield ChunkSpan(char_start=begin, char_end=end, token_ids=ids)
 
-    def _next_span(self, cutting: "_Cutting", start: int) -> ChunkSpan:
+    def _next_span(self, cutting: Cutting, start: int) -> ChunkSpan:
         """Return the span that begins at `start`."""
         text = cutting.text
         limit, ids_of_rest = self._find_limit(cutting, start)
@@ -249,7 +240,7 @@ class TextSplitter:
             boundary=cut.boundary,
         )
 
-    def _cut(self, cutting: "_Cutting", start: int, limit: int) -> Cut:
+    def _cut(self, cutting: Cutting, start: int, limit: int) -> Cut:
         """Return where a chunk ends that may reach up to `limit`."""
         window = cutting.window(start, limit)
         blocks = cutting.blocks(window, start, limit)
@@ -266,7 +257,7 @@ class TextSplitter:
         return Cut(start + cut.end, cut.boundary)
 
     def _before_block(
-        self, cutting: "_Cutting", window: str, *, start: int, begin: int, end: int | None
+        self, cutting: Cutting, window: str, *, start: int, begin: int, end: int | None
     ) -> int | None:
         """Return where to cut before a block, with what leads to it; None if it never fits."""
         behind = None if end is None else start + end
@@ -280,7 +271,7 @@ class TextSplitter:
                 return first
         return None
 
-    def _fits(self, cutting: "_Cutting", begin: int, end: int) -> bool:
+    def _fits(self, cutting: Cutting, begin: int, end: int) -> bool:
         """Tell whether a chunk can reach from one place to another."""
         num_chars = end - begin
         if num_chars <= _SURELY_FITS * cutting.reach:
@@ -296,7 +287,7 @@ class TextSplitter:
     def _encode(self, text: str) -> TokenIds:
         return self._tokenizer.encode(self._prompt + text)
 
-    def _find_limit(self, cutting: "_Cutting", start: int) -> tuple[int, TokenIds | None]:
+    def _find_limit(self, cutting: Cutting, start: int) -> tuple[int, TokenIds | None]:
         """Return about the largest end at which a chunk still fits.
 
         Where all of the rest fits, its ids come with it.
@@ -362,47 +353,6 @@ def _window_chars(reach: int) -> int:
 def _max_bytes(text: str) -> int:
     """Return the bytes of a text in the Unicode form in which it has the most."""
     return max(len(normalised(text, form).encode("utf-8")) for form in get_args(UnicodeForm))
-
-
-class _Cutting:
-    """One text that is being cut."""
-
-    def __init__(self, text: str, *, reach: int) -> None:
-        self.text = text
-        self.reach = reach
-        """How many characters the next chunk may have, about."""
-        self.limits: dict[int, tuple[int, TokenIds | None]] = {}
-        """How far a chunk reaches, by its beginning: the one that was asked for last."""
-        self._fences = Fences(text)
-
-    def window(self, start: int, limit: int) -> str:
-        """Return what is to be seen of the text to end a chunk at `limit` or before."""
-        return line_feeds(self.text[start : limit + LOOKAHEAD_CHARS])
-
-    def blocks(self, window: str, start: int, limit: int) -> list[Block]:
-        """Return what should stay whole, from the front, counted from the window's beginning."""
-        near = int((limit - start) * (1 - WIDE_TOLERANCE))
-        blocks = blocks_of(window, near=near)
-        if self._fences.exist:
-            self._fences.forget(start)
-            blocks += [
-                (begin - start, None if end is None else end - start)
-                for begin, end in self._fences.within(start + near, limit)
-            ]
-        blocks.sort(key=itemgetter(0))
-        return blocks
-
-    def block_end(self, begin: int, num_chars: int) -> int | None:
-        """Return the end of the block that begins at a place, if it is no longer than so much."""
-        horizon = begin + num_chars
-        for first, end in self._fences.within(begin, horizon) if self._fences.exist else ():
-            if first == begin and end is not None:
-                return end
-        behind = self.text[begin - 1 : horizon + LOOKAHEAD_CHARS]
-        for first, end in blocks_of("\n" + line_feeds(behind[1:])):
-            if first == 1 and end is not None:
-                return begin + end - 1
-        return None
 
 
 def _whole_character(text: str, earliest: int, latest: int, fallback: int) -> int:
