@@ -7,3 +7,6 @@ MAX_HITS = 16_384
 
 LFS_POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS has not fetched: it only says where its content is."""
+MAX_SECONDS = 86_400
+"""That a setting may ask to wait."""
+MAX_DAYS = 36_500

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 from pydantic.fields import FieldInfo
 
 ENVIRONMENT_PREFIX = "EMBED_INDEX_"
@@ -21,6 +21,20 @@ _KINDS: dict[object, Kind] = {
     Path: "path",
     SecretStr: "secret",
 }
+
+
+class Section(BaseModel):
+    """Declared settings that stand together in the job file."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        # Help and completion only ask what is declared, and are quicker without.
+        defer_build=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

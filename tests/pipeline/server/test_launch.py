@@ -12,7 +12,7 @@ from embed_index.pipeline.server.launch import (
     sglang_flags,
 )
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.settings import MAX_SECONDS
+from embed_index.schemas.limits import MAX_SECONDS
 
 HOPPER = (9, 0)
 
