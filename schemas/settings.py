@@ -91,7 +91,7 @@ class JobSettings(
                 "max_cost needs to know what an hour costs: set price_per_gpu_hour",
                 fields=["max_cost", "price_per_gpu_hour"],
             )
-        if self.id_from == "column" and self.id_column == self.text_column:
+        if self.id_from == "column" and self.text_column == (self.id_column,):
             raise _conflict(
                 f"id_column and text_column are both {self.id_column!r}",
                 fields=["id_column", "text_column"],

@@ -31,8 +31,15 @@ class SourceSettings(Section):
         ),
     ] = "column"
     text_column: Annotated[
-        str, Setting(section="source", help="Column with the document's text."), Field(min_length=1)
-    ] = "text"
+        tuple[str, ...],
+        Setting(
+            section="source",
+            help="Column with the document's text; several, such as title and body, are joined by "
+            "a blank line.",
+        ),
+        Field(min_length=1),
+        AfterValidator(check.distinct),
+    ] = ("text",)
     where: Annotated[
         str,
         Setting(

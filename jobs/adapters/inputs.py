@@ -91,7 +91,7 @@ def open_corpus(settings: JobSettings, *, skip_bad_files: bool = False) -> Parqu
     return ParquetSource(
         settings.input,
         id_column=settings.id_column,
-        text_column=settings.text_column,
+        text_columns=settings.text_column,
         carry=settings.carry,
         id_from=settings.id_from,
         where=settings.where,

@@ -214,6 +214,7 @@ def _help(field: SettingField) -> str:
     notes = []
     if field.default not in (None, "", ()) and field.kind != "boolean":
         default = f"{field.default:g}" if field.kind == "number" else field.default
+        default = ", ".join(default) if field.many else default
         notes.append(f"default: {default}")
     if field.env:
         notes.append(f"env: {field.env}")

@@ -32,7 +32,7 @@ def open_collection(
     input: str | PathLike[str] | Sequence[str] | None = None,  # noqa: A002 - the setting's name
     id_column: str | None = None,
     id_from: str | None = None,
-    text_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
     state_dir: str | PathLike[str] | None = None,
     request_timeout_seconds: float | None = None,
 ) -> "Collection":
@@ -57,7 +57,7 @@ def open_collection(
         input: Parquet files, folders or patterns of the corpus, for whole texts.
         id_column: Its column with the document's id.
         id_from: As the job has it, where ids are made of texts or places.
-        text_column: Its column with the text.
+        text_column: Its column with the text, or several.
         state_dir: Folder from which `embed-index serve` runs.
         request_timeout_seconds: How long one embedding request may take; 60 unless set.
 
@@ -76,7 +76,6 @@ def open_collection(
         "model": model,
         "id_column": id_column,
         "id_from": id_from,
-        "text_column": text_column,
         "state_dir": state_dir,
     }
     given: dict[str, object] = {
@@ -86,6 +85,8 @@ def open_collection(
         given["server_url"] = _many(server_url)
     if input is not None:
         given["input"] = _many(input)
+    if text_column is not None:
+        given["text_column"] = _many(text_column)
     if request_timeout_seconds is not None:
         given["request_timeout_seconds"] = request_timeout_seconds
     if milvus_token is not None:
@@ -136,7 +137,7 @@ def open_from_settings(
     corpus = CorpusPlace(
         inputs=settings.input,
         id_column=settings.id_column,
-        text_column=settings.text_column,
+        text_columns=settings.text_column,
         id_from=settings.id_from,
     )
     return Collection(

@@ -13,6 +13,7 @@ from embed_index.pipeline.corpus.guesses import (
     guess_carried,
     guess_id,
     guess_text,
+    guess_title,
 )
 from embed_index.pipeline.corpus.survey import CorpusSurvey, SurveyedColumn, survey_corpus
 from embed_index.schemas.errors import ConfigurationError
@@ -140,6 +141,10 @@ def _source(
     else:
         lines.append(f"id_column = {toml_literal(identity.column.name)}  # {identity.reason}")
     lines.append(f"text_column = {toml_literal(text.column.name)}  # {text.reason}")
+    title = guess_title(survey, text=text.column)
+    if title is not None:
+        both = toml_literal([title.name, text.column.name])
+        lines.append(f"# text_column = {both}  # to have the title in the text, too")
     taken = (text.column, None if identity is None else identity.column)
     carried, left = guess_carried(survey, others=taken)
     if carried:

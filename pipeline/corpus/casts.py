@@ -6,12 +6,14 @@ strings without a look at them, for rows are checked one by one later on.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import CarriedType
 
 Cast = Callable[[pa.Array], pa.Array]
@@ -23,6 +25,8 @@ _MAX_EXACT_DIGITS = 15
 _MAX_INTEGER_DIGITS = 18
 _PLAIN_SCALE = 6
 """With more digits behind the point, Arrow writes small decimals with an exponent."""
+_BLANK_LINE = pa.scalar(b"\n\n", pa.large_binary())
+_NO_BYTES = pa.scalar(None, pa.large_binary())
 _UUID_DASHES = (8, 13, 18, 23)
 _HEX_DIGITS = np.frombuffer("".join(f"{n:02x}" for n in range(256)).encode(), np.uint8).reshape(
     256, 2
@@ -105,6 +109,22 @@ def read_carried(kind: pa.DataType) -> Reading | None:
     return None if reading is None else replace(reading, carried="text")
 
 
+def joined_texts(columns: Sequence[pa.Array]) -> pa.Array:
+    """Join the texts of several columns by a blank line, row by row.
+
+    What is null or empty is no part of a text; a row without any is null where all of it is.
+    """
+    if len(columns) == 1:
+        return columns[0]
+    # Strings need not be UTF-8, so they are joined as bytes.
+    parts = [_large_bytes(column) for column in columns]
+    told = [pc.if_else(pc.equal(pc.binary_length(x), 0), _NO_BYTES, x) for x in parts]
+    # Of a row with nothing to join, Arrow would make no row at all.
+    told[0] = pc.if_else(_all_null(told), pa.scalar(b"", pa.large_binary()), told[0])
+    texts = pc.binary_join_element_wise(*told, _BLANK_LINE, null_handling="skip")
+    return pc.if_else(_all_null(parts), _NO_BYTES, texts).view(pa.large_string())
+
+
 def whole_numbers(floats: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
     """Return floats as integers, and which of them are none; those become null."""
     values = floats.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -131,6 +151,14 @@ def _read_bytes(values: pa.DataType) -> Reading | None:
     if _is_bytes(values):
         return Reading(_utf8, "bytes without a mark as text, as UTF-8")
     return None
+
+
+def _all_null(columns: Sequence[pa.Array]) -> pa.BooleanArray:
+    return reduce(pc.and_, [column.is_null() for column in columns])
+
+
+def _large_bytes(column: pa.Array) -> pa.Array:
+    return TextColumn(column).array.cast(pa.large_binary())
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

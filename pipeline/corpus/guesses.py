@@ -14,6 +14,7 @@ _TEXT_NAMES = (
     *("full_text", "markdown", "description", "abstract", "summary", "message", "comment"),
     *("review", "question", "title"),
 )
+_TITLE_NAMES = ("title", "headline", "subject", "heading", "name")
 _ID_SUFFIXES = ("id", "_key", "_no", "_number", "uuid")
 _PROSE_BYTES = 20
 """A nameless column of shorter strings on average is rather of labels than of texts."""
@@ -45,6 +46,16 @@ def guess_text(survey: CorpusSurvey) -> GuessedColumn | None:
     if not is_prose or longest.mean_bytes < _PROSE_BYTES:
         return None
     return GuessedColumn(column=longest, reason=f"the longest strings, {_lengths(longest)}")
+
+
+def guess_title(survey: CorpusSurvey, *, text: SurveyedColumn) -> SurveyedColumn | None:
+    """Return the column that says what a document is about, beside its text; None for none."""
+    titles = [
+        column
+        for column in survey.columns
+        if column.is_text and column.name != text.name and 0 < column.long_bytes <= _LABEL_BYTES
+    ]
+    return next(iter(_by_name(titles, _TITLE_NAMES)), None)
 
 
 def guess_id(survey: CorpusSurvey, *, text: SurveyedColumn) -> GuessedColumn | None:

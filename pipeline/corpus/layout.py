@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from embed_index.pipeline.corpus.casts import (
     NOTHING,
     Reading,
+    joined_texts,
     read_carried,
     read_ids,
     read_texts,
@@ -78,7 +79,8 @@ class FileColumns:
 
     id: FileColumn | None
     """None where ids stand in no column."""
-    text: FileColumn
+    texts: tuple[FileColumn, ...]
+    """Whose values together are the text."""
     carried: tuple[FileColumn | None, ...]
     """None where neither the file nor its folders have one."""
     where: tuple[FileColumn | None, ...]
@@ -90,12 +92,12 @@ class FileColumns:
     @property
     def stand_in_file(self) -> bool:
         """Whether none is missing or what folders say, so that files of one schema are alike."""
-        columns = (self.text, *self.carried, *self.where, *([self.id] if self.id else ()))
+        columns = (*self.texts, *self.carried, *self.where, *([self.id] if self.id else ()))
         return all(column is not None and column.path is not None for column in columns)
 
     def names(self) -> list[str]:
         """Return what is read of the file, each once."""
-        columns = (self.id, self.text, *self.carried, *self.where)
+        columns = (self.id, *self.texts, *self.carried, *self.where)
         return list(dict.fromkeys(c.name for c in columns if c is not None and c.path))
 
     def select(self, batch: pa.RecordBatch, *, made_ids: pa.Array | None = None) -> pa.RecordBatch:
@@ -111,17 +113,21 @@ class FileColumns:
         ids = nulls if made_ids is None else made_ids
         arrays = [
             ids if self.id is None else self.id.of(batch),
-            self.text.of(batch),
+            self.text(batch),
             *(nulls if column is None else column.of(batch) for column in self.carried),
         ]
         if self.condition is not None:
             arrays.append(self.met(batch))
         return pa.RecordBatch.from_arrays(arrays, names=[str(n) for n in range(len(arrays))])
 
+    def text(self, batch: pa.RecordBatch) -> pa.Array:
+        """Return the texts of a batch."""
+        return joined_texts([column.of(batch) for column in self.texts])
+
     def without_content(self) -> "FileColumns":
         """Return the same with neither texts nor metadata, for rows that are left out."""
         nothing = FileColumn(None, NOTHING)
-        return replace(self, text=nothing, carried=(None,) * len(self.carried))
+        return replace(self, texts=(nothing,), carried=(None,) * len(self.carried))
 
     def met(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         """Return which rows of a batch meet the condition, of which there must be one."""
@@ -138,7 +144,8 @@ class Columns:
     """The columns of a corpus that a job reads."""
 
     id_column: str
-    text_column: str
+    text_columns: tuple[str, ...]
+    """More than one are joined by a blank line."""
     carry: tuple[str, ...]
     """As the setting has them: `lang`, or `created at as created_at`."""
     id_from: IdFrom = "column"
@@ -156,13 +163,16 @@ class Columns:
             id_column = found.column("id_column", self.id_column)
             if id_column is None:
                 raise missing_column("id_column", self.id_column, file=file, schema=schema)
-        text = found.column("text_column", self.text_column)
-        if text is None or text.path is None:
-            raise missing_column("text_column", self.text_column, file=file, schema=schema)
+        texts = []
+        for name in self.text_columns:
+            text = found.column("text_column", name)
+            if text is None or text.path is None:
+                raise missing_column("text_column", name, file=file, schema=schema)
+            texts.append(text)
         names = () if self.condition is None else self.condition.names
         columns = FileColumns(
             id=id_column,
-            text=text,
+            texts=tuple(texts),
             carried=tuple(found.column("carry", carried_source(entry)[0]) for entry in self.carry),
             where=tuple(found.column("where", name) for name in names),
             condition=self.condition,

@@ -25,7 +25,7 @@ class CorpusPlace:
 
     inputs: tuple[str, ...]
     id_column: str
-    text_column: str
+    text_columns: tuple[str, ...]
     id_from: IdFrom = "column"
 
 
@@ -45,7 +45,10 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
     """
     listing = list_corpus(place.inputs)
     columns = Columns(
-        id_column=place.id_column, text_column=place.text_column, carry=(), id_from=place.id_from
+        id_column=place.id_column,
+        text_columns=place.text_columns,
+        carry=(),
+        id_from=place.id_from,
     )
     name, _, position = stood_at.rpartition("#")
     row_group, _, _ = position.partition(":")
@@ -75,9 +78,9 @@ def _texts(
             places = _places_of(parquet, group, column=columns.id, doc_id=doc_id)
         first = 0
         for batch in (
-            _batches(parquet, group, columns.text, rows=_TEXTS_PER_BATCH) if places else ()
+            _batches(parquet, group, columns.texts, rows=_TEXTS_PER_BATCH) if places else ()
         ):
-            texts = TextColumn(columns.text.of(batch))
+            texts = TextColumn(columns.text(batch))
             end = first + batch.num_rows
             for place in places[bisect_left(places, first) : bisect_left(places, end)]:
                 value = texts[place - first]
@@ -91,7 +94,7 @@ def _places_of(
 ) -> Sequence[int]:
     places: list[int] = []
     first = 0
-    for batch in _batches(parquet, group, column, rows=_IDS_PER_BATCH):
+    for batch in _batches(parquet, group, [column], rows=_IDS_PER_BATCH):
         ids = as_ids(column.of(batch))[0].array.cast(pa.large_string())
         same = pc.equal(ids, pa.scalar(doc_id, pa.large_string()))
         found = pc.indices_nonzero(pc.fill_null(same, fill_value=False)).to_pylist()
@@ -101,10 +104,10 @@ def _places_of(
 
 
 def _batches(
-    parquet: pq.ParquetFile, group: int, column: FileColumn, *, rows: int
+    parquet: pq.ParquetFile, group: int, columns: Sequence[FileColumn], *, rows: int
 ) -> Iterator[pa.RecordBatch]:
     # A column that only a folder's name holds is as long as any other.
-    names = [column.name] if column.path else None
+    names = [column.name for column in columns if column.path] or None
     batches: Iterator[pa.RecordBatch] = parquet.iter_batches(
         batch_size=rows, row_groups=[group], columns=names
     )

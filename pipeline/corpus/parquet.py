@@ -42,7 +42,7 @@ class ParquetSource:
         inputs: Sequence[str],
         *,
         id_column: str,
-        text_column: str,
+        text_columns: Sequence[str],
         carry: Sequence[str] = (),
         id_from: IdFrom = "column",
         where: str = "",
@@ -53,7 +53,7 @@ class ParquetSource:
         Args:
             inputs: Files, folders (searched for `*.parquet` below them) and glob patterns.
             id_column: A column of strings, integers, or what is as unambiguous.
-            text_column: A column of strings, or of lists of strings.
+            text_columns: Columns of strings, or of lists of strings; joined by a blank line.
             carry: Metadata columns to store beside each chunk, such as `lang` or
                 `created at as created_at`.
             id_from: Whether ids stand in the column, or are made.
@@ -67,7 +67,7 @@ class ParquetSource:
         """
         self._columns = Columns(
             id_column=id_column,
-            text_column=text_column,
+            text_columns=tuple(text_columns),
             carry=tuple(carry),
             id_from=id_from,
             condition=Condition(where) if where.strip() else None,
@@ -220,6 +220,8 @@ class ParquetSource:
         self, group: "_RowGroup", batches: Iterable[pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
         row = group.num_before
+        if len(group.columns.texts) > 1:  # They are decoded, whatever size they come to.
+            batches = (part for batch in batches for part in cut_by_bytes(batch))
         for batch in batches:
             ids = None
             if self._columns.id_from == "place":

@@ -88,6 +88,29 @@ def test_a_long_text_is_found_again_by_a_made_id(lite_job: JobFolder) -> None:
     assert document.text == long
 
 
+def test_title_and_body_are_one_text_everywhere(lite_job: JobFolder) -> None:
+    job, long = lite_job, "pumps and printers " * 5000
+    write(job, "a.parquet", {"id": ["a", "b"], "title": ["On Pumps", None], "body": ["Run.", long]})
+    flags = ("--text-column", "title", "--text-column", "body", "--max-tokens", "32768")
+
+    job.run(*flags, "--model", str(job.model))
+    again = job.run(*flags, "--model", str(job.model))
+
+    assert "2 unchanged" in again.stdout
+    assert stored(job)["a"].text == "On Pumps\n\nRun."
+    corpus = job.folder / "corpus"
+    with open_collection(
+        job.collection, milvus_uri=job.uri, input=corpus, text_column=["title", "body"]
+    ) as collection:
+        documents = [collection.document(doc_id) for doc_id in "ab"]
+    assert [x.text for x in documents if x is not None] == ["On Pumps\n\nRun.", long]
+    verify = ("--input", str(corpus), "--model", str(job.model), "--dimension", "64", *flags)
+    job.on_collection("verify", *verify)
+    write(job, "a.parquet", {"id": ["a", "b"], "title": ["On Pipes", None], "body": ["Run.", long]})
+    assert "1 changed, 1 unchanged" in job.run(*flags, "--model", str(job.model)).stdout
+    assert stored(job)["a"].text == "On Pipes\n\nRun."
+
+
 def test_null_stays_null_in_new_collections_and_what_it_was_in_old_ones(
     lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

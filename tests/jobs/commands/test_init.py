@@ -91,8 +91,17 @@ def test_whatever_a_column_or_a_file_is_called_comes_back_from_the_toml(name: st
     settings = load_settings(job_file=Path("job.toml")).settings
 
     assert done.exit_code == 0, done.output
-    assert (settings.id_column, settings.text_column) == (f"{name}_id", f"{name} text")
+    assert (settings.id_column, settings.text_column) == (f"{name}_id", (f"{name} text",))
     assert settings.input == (str(Path.cwd() / path),)
+
+
+def test_a_title_beside_the_text_is_offered() -> None:
+    write("a.parquet", id=[*range(9)], subject=["Pumps"] * 9, message=PROSE)
+
+    text = init("a.parquet", "--output", "-").stdout
+
+    assert '# text_column = ["subject", "message"]  # to have the title in the text, too' in text
+    assert tomllib.loads(text)["source"]["text_column"] == "message"
 
 
 def test_an_existing_file_is_not_overwritten() -> None:
@@ -176,7 +185,7 @@ def test_the_samples_draft_reads_the_whole_corpus(sample_corpus: Path) -> None:
     source = ParquetSource(
         settings.input,
         id_column=settings.id_column,
-        text_column=settings.text_column,
+        text_columns=settings.text_column,
         carry=settings.carry,
     )
 

@@ -17,7 +17,7 @@ LONG = "pumps and printers " * 26_000
 def batches(path: Path, columns: dict[str, Any], *carry: str, **options: Any) -> list[RowBatch]:
     file = path / "one.parquet"
     pq.write_table(pa.table(columns), file, **options)
-    source = ParquetSource([str(file)], id_column="id", text_column="text", carry=carry)
+    source = ParquetSource([str(file)], id_column="id", text_columns=("text",), carry=carry)
     return list(source.read())
 
 
@@ -82,7 +82,7 @@ def test_a_large_text_is_held_once_and_let_go_when_it_is_told_to(
     table = pa.table({"id": ["large"], "text": ["a large text. " * (num_bytes // 14)]})
     pq.write_table(table, tmp_path / "a.parquet", **options)
     del table
-    source = ParquetSource((str(tmp_path),), id_column="id", text_column="text")
+    source = ParquetSource((str(tmp_path),), id_column="id", text_columns=("text",))
     before = pa.total_allocated_bytes()
 
     batches = source.read()
@@ -103,7 +103,7 @@ def test_small_files_are_read_together_and_their_rows_keep_their_places(tmp_path
         schema = pa.schema({"id": pa.string(), "text": pa.string()})
         pq.write_table(pa.table(columns, schema), tmp_path / f"{number}.parquet", row_group_size=4)
 
-    (batch,) = ParquetSource([str(tmp_path)], id_column="id", text_column="text").read()
+    (batch,) = ParquetSource([str(tmp_path)], id_column="id", text_columns=("text",)).read()
 
     places = [(name, row) for name in range(9) for row in range(name)]
     expected = [f"{name}.parquet#{row // 4}:{row % 4}" for name, row in places]
@@ -122,7 +122,7 @@ def test_what_is_read_together_is_no_larger_than_a_batch(tmp_path: Path) -> None
         file = tmp_path / f"{number:02}.parquet"
         pq.write_table(pa.table({"id": ids, "text": column}), file, use_dictionary=False)
 
-    read = list(ParquetSource([str(tmp_path)], id_column="id", text_column="text").read())
+    read = list(ParquetSource([str(tmp_path)], id_column="id", text_columns=("text",)).read())
 
     assert [len(batch) for batch in read] == [1400, 1400, 716, 16, 4, 2048, 54]
     assert max(map(num_bytes, read)) <= TARGET_BATCH_BYTES
@@ -133,6 +133,6 @@ def test_files_whose_columns_are_laid_out_otherwise_are_read_apart(tmp_path: Pat
         table = pa.table({"id": pa.array([f"{number}"]), "text": pa.array(["a text"], kind)})
         pq.write_table(table, tmp_path / f"{number}.parquet")
 
-    read = list(ParquetSource([str(tmp_path)], id_column="id", text_column="text").read())
+    read = list(ParquetSource([str(tmp_path)], id_column="id", text_columns=("text",)).read())
 
     assert [batch.doc_ids for batch in read] == [["0"], ["1"], ["2"]]

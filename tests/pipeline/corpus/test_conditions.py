@@ -98,7 +98,7 @@ def write(path: Path, columns: dict[str, Any]) -> None:
 
 
 def open_source(folder: Path, where: str, **more: Any) -> ParquetSource:
-    return ParquetSource([str(folder)], id_column="id", text_column="text", where=where, **more)
+    return ParquetSource([str(folder)], id_column="id", text_columns=("text",), where=where, **more)
 
 
 def test_rows_are_left_out_with_their_ids_whatever_else_is_wrong_with_them(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def some_rows(count: int = 3, prefix: str = "") -> dict[str, Any]:
 
 
 def open_source(*inputs: Path, carry: tuple[str, ...] = ()) -> ParquetSource:
-    return ParquetSource([str(p) for p in inputs], id_column="id", text_column="text", carry=carry)
+    return ParquetSource(
+        [str(p) for p in inputs], id_column="id", text_columns=("text",), carry=carry
+    )
 
 
 def carried(source: ParquetSource) -> list[tuple[CarriedValue, ...]]:
@@ -57,7 +59,9 @@ def test_a_flipped_byte_under_a_checksum_is_found(tmp_path: Path) -> None:
 def test_a_bad_file_may_be_left_out_as_a_dead_letter(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", some_rows(0))
     write(tmp_path / "b.parquet", {"id": ["x"], "body": ["the text of x"]})
-    source = ParquetSource([str(tmp_path)], id_column="id", text_column="text", skip_bad_files=True)
+    source = ParquetSource(
+        [str(tmp_path)], id_column="id", text_columns=("text",), skip_bad_files=True
+    )
 
     first = [letter for rows in source.read() for letter in rows.dead_letters]
     notices = source.take_notices()
@@ -89,7 +93,9 @@ def test_a_footer_whose_row_groups_name_other_columns_is_an_error(tmp_path: Path
 
 def test_a_file_that_changes_is_not_left_out(tmp_path: Path) -> None:
     file = write(tmp_path / "a.parquet", some_rows(4096))
-    source = ParquetSource([str(tmp_path)], id_column="id", text_column="text", skip_bad_files=True)
+    source = ParquetSource(
+        [str(tmp_path)], id_column="id", text_columns=("text",), skip_bad_files=True
+    )
     batches = source.read()
     next(batches)
     write(file, some_rows(9, prefix="longer"))

@@ -25,7 +25,7 @@ def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 
 def open_source(folder: Path, *carry: str, **columns: Any) -> ParquetSource:
-    names: dict[str, Any] = {"id_column": "id", "text_column": "text"} | columns
+    names: dict[str, Any] = {"id_column": "id", "text_columns": ("text",)} | columns
     return ParquetSource([str(folder)], carry=carry, **names)
 
 
@@ -177,7 +177,9 @@ def test_a_field_within_others_is_named_by_its_path(tmp_path: Path) -> None:
         tmp_path / "one.parquet",
         {"doc": docs, "doc.key": ["x", "y", "z"], "n": [{"a.b": 1}, {"a.b": 2}, None]},
     )
-    source = open_source(tmp_path, "n.a.b as n", id_column="doc.key", text_column="doc.body.text")
+    source = open_source(
+        tmp_path, "n.a.b as n", id_column="doc.key", text_columns=("doc.body.text",)
+    )
 
     (document,), letters = read(source)
 
@@ -185,7 +187,7 @@ def test_a_field_within_others_is_named_by_its_path(tmp_path: Path) -> None:
     assert (document.doc_id, document.text, document.carried) == ("x", "t", (1,))
     assert [letter.reason for letter in letters] == ["null_text", "null_text"]
     with pytest.raises(ConfigurationError, match="struct") as caught:
-        open_source(tmp_path, id_column="doc.key", text_column="doc")
+        open_source(tmp_path, id_column="doc.key", text_columns=("doc",))
     assert "doc.key, doc.body" in (caught.value.remedy or "")
 
 
@@ -193,7 +195,7 @@ def test_a_repeated_text_within_others_is_read_once(tmp_path: Path) -> None:
     docs = [{"body": "the same text " * 1000} for _ in range(3000)]
     write(tmp_path / "one.parquet", {"id": list(range(3000)), "doc": docs})
 
-    documents, _ = read(open_source(tmp_path, text_column="doc.body"))
+    documents, _ = read(open_source(tmp_path, text_columns=("doc.body",)))
 
     assert [document.text for document in documents] == [doc["body"] for doc in docs]
 
@@ -224,7 +226,7 @@ def test_what_folders_are_called_is_a_column(tmp_path: Path) -> None:
                                                          ("3", ("de",))]  # fmt: skip
     assert "carry: lang is what the folders' names (lang=…) say" in source.take_notices()
     with pytest.raises(ConfigurationError, match="text_column"):
-        open_source(tmp_path, id_column="day", text_column="lang")
+        open_source(tmp_path, id_column="day", text_columns=("lang",))
 
 
 def test_a_carried_column_that_a_file_lacks_is_null_there(tmp_path: Path) -> None:
@@ -236,9 +238,10 @@ def test_a_carried_column_that_a_file_lacks_is_null_there(tmp_path: Path) -> Non
     lacking, nulls = source.take_notices()
     assert "1 of 2 files, such as" in lacking
     assert nulls == "carry: n is null in 1 rows, where the collection holds 0"
-    for missing in ("id", "text"):
-        with pytest.raises(ConfigurationError, match=f"{missing}_column: .*a.parquet has no"):
-            open_source(tmp_path, **{f"{missing}_column": "n"})
+    with pytest.raises(ConfigurationError, match=r"id_column: .*a\.parquet has no"):
+        open_source(tmp_path, id_column="n")
+    with pytest.raises(ConfigurationError, match=r"text_column: .*a\.parquet has no"):
+        open_source(tmp_path, text_columns=("n",))
 
 
 def test_integers_and_floats_of_one_column_meet_where_they_are_the_same(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.ids import text_hash
 
 
-def corpus(folder: Path, *, text_column: str = "text") -> CorpusPlace:
-    return CorpusPlace(inputs=(str(folder),), id_column="id", text_column=text_column)
+def corpus(folder: Path, *, text_columns: tuple[str, ...] = ("text",)) -> CorpusPlace:
+    return CorpusPlace(inputs=(str(folder),), id_column="id", text_columns=text_columns)
 
 
 def write(path: Path, ids: pa.Array, texts: list[str | None], *, row_group_size: int = 2) -> None:
@@ -59,6 +59,6 @@ def test_a_corpus_that_is_another_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", pa.array(["1"]), ["one"])
 
     with pytest.raises(ConfigurationError, match=r"text_column: .* has no column 'body'"):
-        find(corpus(tmp_path, text_column="body"), "1", "one")
+        find(corpus(tmp_path, text_columns=("body",)), "1", "one")
     with pytest.raises(ConfigurationError, match="does not exist"):
         find(corpus(tmp_path / "nowhere"), "1", "one")

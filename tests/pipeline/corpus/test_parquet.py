@@ -19,7 +19,7 @@ def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
 
 def open_source(*inputs: Path | str, carry: tuple[str, ...] = ()) -> ParquetSource:
     return ParquetSource(
-        [str(path) for path in inputs], id_column="id", text_column="text", carry=carry
+        [str(path) for path in inputs], id_column="id", text_columns=("text",), carry=carry
     )
 
 

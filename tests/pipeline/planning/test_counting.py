@@ -38,7 +38,7 @@ def skewed(tmp_path_factory: pytest.TempPathFactory, sample_corpus: Path) -> Pat
 
 
 def count(path: Path, tokenizer: ModelTokenizer, **more: object) -> Count:
-    source = ParquetSource([str(path)], id_column="id", text_column="text")
+    source = ParquetSource([str(path)], id_column="id", text_columns=("text",))
     splitter = TextSplitter(tokenizer, max_tokens=256)
     return count_work(source, splitter=splitter, documents=None, **more)  # type: ignore[arg-type]
 
