@@ -25,6 +25,15 @@ class IndexSettings(Section):
         ),
         AfterValidator(check.index_params),
     ] = ()
+    scalar_indexes: Annotated[
+        tuple[str, ...],
+        Setting(
+            section="index",
+            help="Carried column that filters find rows by quickly; may be repeated.",
+            separator=",",
+        ),
+        AfterValidator(check.distinct),
+    ] = ()
     text_search: Annotated[
         bool,
         Setting(

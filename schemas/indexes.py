@@ -8,11 +8,11 @@ IndexType: TypeAlias = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq8", "d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reindexed:
-    """What became of a version's index."""
+    """What became of a version's indexes."""
 
     version: str
     before: str
-    """As Milvus spells it; empty for none."""
+    """As Milvus spells them."""
     now: str
     changed: bool
     seconds: float

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.ledgers import claim_collection, locked_collection
 from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import ledger_path, open_existing_store, open_job_store
-from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.pipeline.archive.filling import fill_version
 from embed_index.pipeline.archive.reading import Archive
 from embed_index.pipeline.archive.writing import ArchiveWriter
@@ -157,8 +157,8 @@ def import_collection(settings: JobSettings, *, folder: Path, tell: Tell) -> Imp
         store = stack.enter_context(open_job_store(settings))
         store.versions.check_alias(alias)
         store.versions.live_version(alias)
-        index = vector_index(settings)
-        store.versions.indexes.check(index)
+        arrangement = arrangement_of(settings)
+        store.versions.indexes.check(arrangement, carried=archive.carried)
         if contract.text_analyzer:
             store.versions.check_text_search(contract.text_analyzer)
         claim_collection(settings, store=store)
@@ -169,7 +169,7 @@ def import_collection(settings: JobSettings, *, folder: Path, tell: Tell) -> Imp
         # Written down before there is anything to be settled by whoever comes next.
         under_way = f"{_UNDER_WAY}{contract.collection_id}"
         documents = ledger.documents(version, collection_id=under_way)
-        store.versions.create(alias, contract=contract, carried=carried, index=index)
+        store.versions.create(alias, contract=contract, carried=carried, arrangement=arrangement)
         blocks = archive.blocks(dimension=contract.dimension, carried=carried)
         fill_version(
             _told(blocks, num_rows=archive.manifest.num_chunks, tell=tell),

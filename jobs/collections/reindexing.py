@@ -1,12 +1,13 @@
-"""Another index over the vectors of a collection: adapters built, the run lock taken."""
+"""Other indexes over the rows of a collection: adapters built, the run lock taken."""
 
 import time
 from collections.abc import Callable
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store
-from embed_index.jobs.adapters.vector_index import vector_index
+from embed_index.pipeline.milvus.arrangement import Changes
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.schemas.errors import ContractError
 from embed_index.schemas.indexes import Reindexed
@@ -14,14 +15,14 @@ from embed_index.schemas.settings import JobSettings
 
 
 def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) -> Reindexed:
-    """Give the version that searches see the index that the job names.
+    """Give the version that searches see the indexes that the job names.
 
     Args:
-        settings: Where the collection is, and what index it shall have.
-        tell: Called with a sentence for people before its index is dropped.
+        settings: Where the collection is, and what indexes it shall have.
+        tell: Called with a sentence for people before anything is done.
 
     Raises:
-        ConfigurationError: There is no such collection, or Milvus makes no such index.
+        ConfigurationError: There is no such collection or column, or Milvus makes no such index.
         ContractError: The job also wants another text search, which needs a rebuild.
         LockHeldError: A run works on the collection.
         StoreError: Milvus cannot be used.
@@ -29,14 +30,14 @@ def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) ->
     with locked_collection(settings), open_job_store(settings) as store:
         version = live_version(store, settings.collection)
         _check_text_search(settings, version=version, store=store)
-        indexes, wanted = store.versions.indexes, vector_index(settings)
+        indexes, wanted = store.versions.indexes, arrangement_of(settings)
+        indexes.check(wanted, carried=store.versions.carried(version))
         before = indexes.read(version)
         began = time.monotonic()
 
-        def warn() -> None:
-            num_rows = store.reader.count(version)
+        def warn(changes: Changes) -> None:
             tell(
-                f"{version}: {num_rows:,} vectors are indexed anew as {wanted}; until it is done,"
+                f"{version}, {store.reader.count(version):,} rows: {changes}; until it is done,"
                 " searches of it fail or wait"
             )
 
@@ -44,7 +45,7 @@ def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) ->
         after = indexes.read(version)
         return Reindexed(
             version=version,
-            before="" if before is None else str(before),
+            before=str(before),
             now=str(after),
             changed=changed,
             seconds=round(time.monotonic() - began, 1),

@@ -1,4 +1,4 @@
-"""`embed-index reindex`: another index over the same vectors."""
+"""`embed-index reindex`: other indexes over the same rows."""
 
 import click
 
@@ -19,15 +19,15 @@ from embed_index.schemas.settings import JobSettings
 @with_settings()
 @index_options
 def reindex(*, settings: JobSettings, as_json: bool) -> None:
-    """Give a collection another index over the vectors that it has.
+    """Give a collection other indexes over the rows that it has.
 
-    It is the one that the job names, and nothing is embedded. The version that searches see is out
-    of memory until its new index is made: searches of it fail or wait. What a job says of texts
+    They are those that the job names, and nothing is embedded. The version that searches see is out
+    of memory until its new indexes are made: searches of it fail or wait. What a job says of texts
     needs `run --rebuild` instead.
 
     \b
     embed-index reindex articles --job nightly.toml
-    embed-index reindex articles --index-type hnsw --index-params M=32
+    embed-index reindex articles --index-type hnsw --scalar-indexes lang
     """  # noqa: D301 - Click wants the character
     from embed_index.jobs.collections.reindexing import reindex_collection
     from embed_index.jobs.collections.text import reindexed_as_json, reindexed_as_text

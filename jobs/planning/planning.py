@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.inputs import JobInputs, look_at_inputs
 from embed_index.jobs.adapters.places import existing_ledger
-from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.planning.here import Pace, device_here, pace_on, weights_fit
 from embed_index.jobs.planning.plan import DeviceTime, LengthBin, Obstacle, Plan
 from embed_index.pipeline.corpus.source import FirstDocuments
@@ -182,7 +182,7 @@ def _storage(count: Count, *, inputs: JobInputs, documents: DocumentLedger | Non
         text_bytes=found.text_bytes,
         other_bytes=found.other_bytes,
         dimension=inputs.dimension,
-        index=vector_index(settings),
+        index=arrangement_of(settings).vectors,
         embedded=parse_address(settings.milvus_uri).embedded_path is not None,
     )
 

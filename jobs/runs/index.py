@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.inputs import check_inputs
 from embed_index.jobs.adapters.kept_vectors import kept_vectors, made_of_kept
 from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import target_of
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
-from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.failures import exit_code
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
@@ -61,8 +61,8 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
             inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
             give_back()
             store = stack.enter_context(open_job_store(settings))
-            index = vector_index(settings)
-            store.versions.indexes.check(index)
+            arrangement = arrangement_of(settings)
+            store.versions.indexes.check(arrangement, carried=inputs.source.carried_columns)
             target = target_of(
                 inputs, store=store, rebuild=settings.rebuild, once_live=ledger.once_live()
             )
@@ -80,11 +80,11 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                     settings.collection,
                     target,
                     contract=target.contract,
-                    index=index,
+                    arrangement=arrangement,
                 )
                 target = replace(target, exists=True)
             elif target.exists:
-                _compare_index(settings, store=store, version=target.name, reporter=reporter)
+                _compare_indexes(settings, store=store, version=target.name, reporter=reporter)
             if target.contract.splitter != SPLITTER_VERSION:
                 reporter.notice(
                     f"{target.name} was begun with other rules for cuts"
@@ -118,12 +118,12 @@ def _question_of(settings: JobSettings) -> "QualityQuestion | None":
     return QualityQuestion.of(settings)
 
 
-def _compare_index(
+def _compare_indexes(
     settings: JobSettings, *, store: MilvusStore, version: str, reporter: Reporter
 ) -> None:
-    """Say where a collection has another index than the job wants; it is no reason to stop."""
-    wanted, made = vector_index(settings), store.versions.indexes.read(version)
-    if made is not None and not made.is_(wanted, embedded=store.is_embedded):
+    """Say where a collection has other indexes than the job wants; it is no reason to stop."""
+    wanted, made = arrangement_of(settings), store.versions.indexes.read(version)
+    if made.vectors is not None and made.changes_to(wanted, embedded=store.is_embedded):
         reporter.notice(
             f"{version} has the index {made}, and the job wants {wanted}; `embed-index reindex"
             f" {settings.collection}` with this job gives it that one"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.kept_vectors import keeping
 from embed_index.jobs.adapters.open_job import OpenJob
 from embed_index.jobs.adapters.servers import (
@@ -14,7 +15,6 @@ from embed_index.jobs.adapters.servers import (
     request_for,
     requests_in_flight,
 )
-from embed_index.jobs.adapters.vector_index import vector_index
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.cli.signals import stopping_on_signals
 from embed_index.jobs.runs.recorded import RecordedRun, pace_point
@@ -241,7 +241,7 @@ class IndexingPass:
                 settings.collection,
                 target,
                 contract=contract,
-                index=vector_index(settings),
+                arrangement=arrangement_of(settings),
             )
         return service
 

@@ -4,7 +4,6 @@ A server keeps the contract as JSON in the collection's description. Milvus Lite
 description and forgets it, so a property holds the contract there.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +32,6 @@ from embed_index.schemas.columns import (
 )
 from embed_index.schemas.contract import FORMAT_VERSION, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
-
-_VERSION = re.compile(r"v?(\d+)\.(\d+)")
-_FIRST_WITH_NULL = (2, 5)
 
 CONTRACT_PROPERTY = "embed_index.contract"
 
@@ -109,12 +105,6 @@ def _carried_field(column: CarriedColumn) -> FieldSchema:
             nullable=column.nullable,
         )
     return FieldSchema(column.name, CARRIED_TYPES[column.type], nullable=column.nullable)
-
-
-def knows_null(server_version: str) -> bool:
-    """Say whether a Milvus server of a version, such as `v2.5.4`, has nullable fields."""
-    numbers = _VERSION.match(server_version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _FIRST_WITH_NULL
 
 
 def read_layout(description: Mapping[str, Any], *, collection: str) -> CollectionLayout:

@@ -5,7 +5,6 @@ or reads. Milvus Lite knows two tokenizers, and passes over whatever else an ana
 """
 
 import json
-import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -17,8 +16,6 @@ from embed_index.schemas.errors import ConfigurationError
 TERMS_INDEX = "SPARSE_INVERTED_INDEX"
 """Milvus Lite takes no other for words."""
 
-_MIN_SERVER = (2, 5)
-_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 _EMBEDDED_TOKENIZERS = ("standard", "jieba")
 _ON_SERVERS = "Search by words on a Milvus server from 2.5, or set text_analyzer to"
 
@@ -58,20 +55,6 @@ def analyzer_params(analyzer: str, *, embedded: bool) -> dict[str, Any]:
     if embedded and analyzer == "chinese":
         return {"tokenizer": "jieba"}
     return {"type": analyzer}
-
-
-def check_server(version: str, *, uri: str) -> None:
-    """Refuse a server that is too old; one whose version is no number is taken at its word.
-
-    Raises:
-        ConfigurationError: It is older than 2.5.
-    """
-    found = _VERSION.search(version)
-    if found is not None and (int(found[1]), int(found[2])) < _MIN_SERVER:
-        raise ConfigurationError(
-            f"text_search: Milvus at {uri} is {version}, and searches by words from 2.5 on",
-            remedy="Upgrade that Milvus, or leave text_search out.",
-        )
 
 
 def check_embedded_analyzer(analyzer: str) -> None:

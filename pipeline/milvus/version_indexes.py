@@ -1,56 +1,73 @@
 """The indexes of versions: made, read, replaced, and made again after a crash."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from embed_index.pipeline.milvus.arrangement import Arrangement, Changes, MadeArrangement
+from embed_index.pipeline.milvus.capabilities import ask_target
 from embed_index.pipeline.milvus.connection import MilvusConnection
-from embed_index.pipeline.milvus.indexes import (
-    DEFAULT_INDEX,
-    MadeIndex,
-    VectorIndex,
-    check_index,
-)
+from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, MadeIndex, VectorIndex
 from embed_index.pipeline.milvus.retry import INVALID_PARAMETER, is_refusal
-from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
+from embed_index.pipeline.milvus.sdk import DataType, MilvusClient, MilvusException
 from embed_index.pipeline.milvus.terms import TERMS_INDEX, has_terms
-from embed_index.schemas.columns import TEXT_TERMS
+from embed_index.schemas.columns import RESERVED_COLUMNS, TEXT_TERMS, CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
 
 _METADATA_SECONDS = 20.0
 _LOAD_SECONDS = 600.0
-_SCALAR_INDEXES = ("INVERTED", "Trie")
-"""Milvus 2.3 knows only the second one for text."""
+_OF_TEXT = ("INVERTED", "Trie")
+_OF_NUMBERS = ("INVERTED", "STL_SORT")
+_SCALAR_INDEXES: Mapping[DataType, Sequence[str]] = {
+    DataType.VARCHAR: _OF_TEXT,
+    DataType.INT64: _OF_NUMBERS,
+    DataType.DOUBLE: _OF_NUMBERS,
+    DataType.BOOL: ("INVERTED",),
+}
+"""Milvus 2.3 knows only the second ones."""
 
 
 class VersionIndexes:
-    """The indexes over the vectors of versions; safe to share by threads."""
+    """The indexes of versions; safe to share by threads."""
 
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
 
-    def check(self, index: VectorIndex) -> None:
-        """Refuse an index that this Milvus is known not to have.
+    def check(self, wanted: Arrangement, *, carried: Sequence[CarriedColumn]) -> None:
+        """Refuse what this Milvus is known not to do, or what is not carried.
 
         Raises:
-            ConfigurationError: It is none of its, or a parameter is not.
+            ConfigurationError: It is.
+            StoreError: Milvus stays away.
         """
-        check_index(index, embedded=self._connection.embedded)
+        wanted.check(ask_target(self._connection), carried=carried)
 
-    def read(self, version: str) -> MadeIndex | None:
-        """Return the index that a version has; None for none."""
+    def read(self, version: str) -> MadeArrangement:
+        """Return what a version has."""
 
-        def describe(client: MilvusClient) -> MadeIndex | None:
-            return described_index(client, version, seconds=self._connection.call_seconds)
+        def describe(client: MilvusClient) -> MadeArrangement:
+            return _described(client, version, seconds=self._connection.call_seconds)
 
-        return self._connection.call(describe, doing=f"reading the index of {version!r}")
+        return self._connection.call(describe, doing=f"reading the indexes of {version!r}")
 
-    def make(self, version: str, index: VectorIndex) -> None:
-        """Index a version that has no index over its vectors.
+    def make(self, version: str, wanted: Arrangement) -> None:
+        """Make the indexes that a version lacks.
 
         Raises:
-            ConfigurationError: This Milvus does not make such an index.
+            ConfigurationError: This Milvus does not make such an index over vectors.
         """
-        self.check(index)
+        self._make_vector_index(version, wanted.vectors)
+
+        def make(client: MilvusClient) -> None:
+            made = _described(client, version, seconds=_METADATA_SECONDS)
+            types = _field_types(client, version)
+            for name in wanted.scalars:
+                if name not in made.scalars:
+                    _create_scalar_index(client, version, name, types[name])
+
+        if wanted.scalars:
+            self._connection.call(make, doing=f"indexing columns of {version!r}")
+
+    def _make_vector_index(self, version: str, index: VectorIndex) -> None:
         embedded = self._connection.embedded
 
         def make(client: MilvusClient) -> None:
@@ -77,38 +94,46 @@ class VersionIndexes:
         self._connection.call(make, doing=f"indexing {version!r}")
 
     def replace(
-        self, version: str, index: VectorIndex, *, before_change: Callable[[], None] = lambda: None
+        self,
+        version: str,
+        wanted: Arrangement,
+        *,
+        before_change: Callable[[Changes], None] = lambda _: None,
     ) -> bool:
-        """Give a version another index over the same vectors; False where it has that one.
+        """Give a version other indexes over the same rows; False where it has those.
 
         It is out of memory meanwhile, so that searches of it fail or wait. Where Milvus does not
-        make the new index, it has the old one again.
+        make the new index over the vectors, all is again as it was.
 
         Args:
             version: The version, which is in memory afterwards.
-            index: What it shall have.
-            before_change: Called before its index is dropped.
+            wanted: What it shall have; checked.
+            before_change: Called with what will be done before anything is.
 
         Raises:
             ConfigurationError: This Milvus does not make such an index.
         """
-        self.check(index)
         made = self.read(version)
-        if made is not None and made.is_(index, embedded=self._connection.embedded):
+        changes = made.changes_to(wanted, embedded=self._connection.embedded)
+        if not changes:
             self._load(version)
             return False
-        before_change()
+        before_change(changes)
+        dropped = [made.scalars[column] for column in changes.drop]
 
         def undress(client: MilvusClient) -> None:
+            # A server does not load what has other indexes than the one in memory.
             client.release_collection(version, timeout=_LOAD_SECONDS)
-            if described_index(client, version, seconds=_METADATA_SECONDS) is not None:
-                client.drop_index(version, "embedding", timeout=_LOAD_SECONDS)
+            there = client.list_indexes(version, timeout=_METADATA_SECONDS)
+            for name in (*(() if changes.vectors is None else ("embedding",)), *dropped):
+                if name in there:
+                    drop_index(client, version, name, embedded=self._connection.embedded)
 
-        self._connection.call(undress, doing=f"dropping the index of {version!r}")
+        self._connection.call(undress, doing=f"dropping indexes of {version!r}")
         try:
-            self.make(version, index)
+            self.make(version, wanted)
         except ConfigurationError:
-            self.make(version, DEFAULT_INDEX if made is None else made.as_wanted())
+            self.make(version, made.as_wanted())
             raise
         finally:
             self._load(version)
@@ -121,6 +146,21 @@ class VersionIndexes:
             ),
             doing=f"loading collection {version!r}",
         )
+
+
+def _described(client: MilvusClient, version: str, *, seconds: float) -> MadeArrangement:
+    scalars = {}
+    for name in client.list_indexes(version, timeout=seconds):
+        if name in RESERVED_COLUMNS or name == TEXT_TERMS:
+            continue
+        described = client.describe_index(version, name, timeout=seconds) or {}
+        # Somebody else may have given it another name than the column's.
+        column = str(described.get("field_name", name))
+        if column not in RESERVED_COLUMNS and column != TEXT_TERMS:
+            scalars[column] = name
+    return MadeArrangement(
+        vectors=described_index(client, version, seconds=seconds), scalars=scalars
+    )
 
 
 def described_index(client: MilvusClient, version: str, *, seconds: float) -> MadeIndex | None:
@@ -137,7 +177,7 @@ def load_collection(client: MilvusClient, collection: str, *, vector_index: str)
     if "embedding" not in indexed:
         _create_index(client, collection, "embedding", vector_index, metric_type="COSINE")
     if "doc_id" not in indexed:
-        _create_text_index(client, collection, "doc_id")
+        _create_scalar_index(client, collection, "doc_id", DataType.VARCHAR)
     if TEXT_TERMS not in indexed:
         described = client.describe_collection(collection, timeout=_METADATA_SECONDS)
         if has_terms(described):
@@ -145,8 +185,21 @@ def load_collection(client: MilvusClient, collection: str, *, vector_index: str)
     client.load_collection(collection, timeout=_LOAD_SECONDS)
 
 
-def _create_text_index(client: MilvusClient, collection: str, field: str) -> None:
-    *preferred, last = _SCALAR_INDEXES
+def _field_types(client: MilvusClient, version: str) -> dict[str, DataType]:
+    described = client.describe_collection(version, timeout=_METADATA_SECONDS)
+    return {field["name"]: DataType(field["type"]) for field in described["fields"]}
+
+
+def drop_index(client: MilvusClient, collection: str, name: str, *, embedded: bool) -> None:
+    """Drop one index of a collection that is not in memory."""
+    # Milvus Lite tells other names than it knows, and drops all where it does not know one.
+    client.drop_index(collection, f"{name}_idx" if embedded else name, timeout=_LOAD_SECONDS)
+
+
+def _create_scalar_index(
+    client: MilvusClient, collection: str, field: str, data_type: DataType
+) -> None:
+    *preferred, last = _SCALAR_INDEXES[data_type]
     for index_type in preferred:
         try:
             return _create_index(client, collection, field, index_type)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from embed_index.pipeline.milvus.arrangement import DEFAULT_ARRANGEMENT, Arrangement
+from embed_index.pipeline.milvus.capabilities import ask_target
 from embed_index.pipeline.milvus.connection import MilvusConnection
-from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, VectorIndex
 from embed_index.pipeline.milvus.retry import (
     ALIAS_NOT_FOUND,
     COLLECTION_NOT_FOUND,
@@ -21,15 +22,11 @@ from embed_index.pipeline.milvus.schema import (
     CollectionLayout,
     build_schema,
     contract_text,
-    knows_null,
     read_contract,
     read_layout,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
-from embed_index.pipeline.milvus.terms import (
-    check_embedded_analyzer,
-    check_server,
-)
+from embed_index.pipeline.milvus.terms import check_embedded_analyzer
 from embed_index.pipeline.milvus.version_indexes import VersionIndexes, load_collection
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
@@ -55,7 +52,7 @@ class CollectionVersions:
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
         self.indexes = VersionIndexes(connection)
-        """The indexes over their vectors."""
+        """Their indexes."""
         self._layouts: dict[str, CollectionLayout] = {}
         self._found: dict[tuple[str, str], LiveVersion] = {}
         self._lock = threading.Lock()
@@ -66,7 +63,7 @@ class CollectionVersions:
         *,
         contract: CollectionContract,
         carried: Sequence[CarriedColumn] = (),
-        index: VectorIndex = DEFAULT_INDEX,
+        arrangement: Arrangement = DEFAULT_ARRANGEMENT,
     ) -> str:
         """Create the next version, indexed and loaded, and return its name.
 
@@ -99,13 +96,13 @@ class CollectionVersions:
                 carried=tuple(carried),
                 text_search=bool(contract.text_analyzer),
             )
-        self.indexes.make(version, index)
+        self.indexes.make(version, arrangement)
         self.load(version)
         return version
 
     def hold_null(self) -> bool:
-        """Say whether new collections can have nullable columns: on a server, from 2.5 on."""
-        return self._connection.embedded or knows_null(self.server_version())
+        """Say whether new collections can have nullable columns."""
+        return ask_target(self._connection).can("null")
 
     def check_text_search(self, analyzer: str) -> None:
         """Refuse text search where this Milvus cannot do it, or not with this analyzer.
@@ -114,10 +111,9 @@ class CollectionVersions:
             ConfigurationError: It cannot.
             StoreError: Milvus stays away.
         """
+        ask_target(self._connection).require("words", setting="text_search")
         if self._connection.embedded:
             check_embedded_analyzer(analyzer)
-        else:
-            check_server(self.server_version(), uri=self._connection.address.uri)
 
     def server_version(self) -> str:
         """Return the version as the server spells it."""

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, VectorIndex
+from embed_index.pipeline.milvus.arrangement import DEFAULT_ARRANGEMENT, Arrangement
 from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn, are_stored_as
 from embed_index.schemas.contract import CollectionContract
@@ -159,7 +159,7 @@ def create_target(
     target: TargetVersion,
     *,
     contract: CollectionContract,
-    index: VectorIndex = DEFAULT_INDEX,
+    arrangement: Arrangement = DEFAULT_ARRANGEMENT,
 ) -> None:
     """Create a new target; the first version of all is live at once, since none serves yet.
 
@@ -168,7 +168,7 @@ def create_target(
         LockHeldError: A run that does not share this one's lock created it first.
     """
     if versions.next_name(alias) == target.name:
-        versions.create(alias, contract=contract, carried=target.carried, index=index)
+        versions.create(alias, contract=contract, carried=target.carried, arrangement=arrangement)
     if versions.contract(target.name).collection_id != contract.collection_id:
         raise LockHeldError(
             f"another run, with another state folder, created {target.name} meanwhile",

@@ -15,7 +15,7 @@ from embed_index.pipeline.milvus.indexes import MadeIndex
 
 def index_of(job: JobFolder, version: str = "v1") -> MadeIndex | None:
     with job.open_store() as store:
-        return store.versions.indexes.read(f"{job.collection}_{version}")
+        return store.versions.indexes.read(f"{job.collection}_{version}").vectors
 
 
 def reindex(job: JobFolder, *more: str, expect: int = 0) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def test_a_run_makes_the_index_of_its_job(lite_job: JobFolder) -> None:
         (("--index-params", "M=4"), "auto takes no M; it takes none"),
         (("--index-params", "M"), "must be NAME=NUMBER, such as M=32, not 'M'"),
         (("--index-params", "M=1", "--index-params", "M=2"), "must not name M twice"),
+        (("--scalar-indexes", "lang"), "'lang' is no carried column; they are none"),
     ],
 )
 def test_an_index_that_cannot_be_made_is_refused_before_the_first_document(
@@ -66,11 +67,33 @@ def test_another_index_needs_no_vectors(library_job: JobFolder) -> None:
     version = f"{library_job.collection}_v1"
     assert done.stdout.startswith(f"{version} has HNSW in ")
     assert done.stdout.endswith(" s, was FLAT\n")
-    assert f"{version}: 16 vectors are indexed anew as hnsw; until it is done" in done.stderr
+    said = f"{version}, 16 rows: the vectors are indexed anew as hnsw; until it is done, searches"
+    assert said in done.stderr
     assert library_job.server.num_embedded == num_embedded
     again = library_job.on_collection("reindex", "--index-type", "hnsw")
     assert (again.stdout, again.stderr) == (f"{version} has HNSW already\n", "")
     assert best(library_job, DOCUMENTS["pump"]) == "pump"
+
+
+def test_filters_get_an_index_and_lose_it_without_a_touch_of_the_vectors(
+    library_job: JobFolder,
+) -> None:
+    num_embedded = library_job.server.num_embedded
+    version = f"{library_job.collection}_v1"
+
+    made = library_job.on_collection("reindex", "--scalar-indexes", "topic")
+    noticed = library_job.run("--carry", "topic", "--query-instruction", "")
+    again = library_job.on_collection("reindex", "--scalar-indexes", "topic")
+    gone = library_job.on_collection("reindex")
+
+    assert made.stdout.startswith(f"{version} has FLAT, and over topic in ")
+    assert f"{version}, 16 rows: topic indexed for filters; until it is done" in made.stderr
+    assert "has the index FLAT, and over topic, and the job wants auto;" in noticed.stderr
+    assert again.stdout == f"{version} has FLAT, and over topic already\n"
+    assert "topic no longer" in gone.stderr
+    assert library_job.server.num_embedded == num_embedded
+    refused = reindex(library_job, "--scalar-indexes", "lang", expect=2)
+    assert "scalar_indexes: 'lang' is no carried column; they are topic" in refused["error"]
 
 
 def test_the_index_of_a_job_file_is_applied(library_job: JobFolder, tmp_path: Path) -> None:

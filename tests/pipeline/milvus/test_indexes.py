@@ -6,6 +6,7 @@ import pytest
 from milvus_fixtures import make_batch, make_contract
 from milvus_server import MilvusServer
 
+from embed_index.pipeline.milvus.arrangement import Arrangement, MadeArrangement
 from embed_index.pipeline.milvus.indexes import MadeIndex, VectorIndex, check_index, search_params
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.errors import ConfigurationError
@@ -54,11 +55,15 @@ def test_a_version_has_the_index_that_was_wanted_and_finds_its_rows(
     index = VectorIndex(type=kind, params=params)
     batch = make_batch(TEXTS)
 
-    version = lite.versions.create(alias, contract=make_contract(), index=index)
+    version = lite.versions.create(
+        alias, contract=make_contract(), arrangement=Arrangement(vectors=index)
+    )
     lite.upsert(version, batch)
     lite.flush(version)
 
-    assert lite.versions.indexes.read(version) == MadeIndex(milvus_type=made, params={})
+    assert lite.versions.indexes.read(version) == MadeArrangement(
+        vectors=MadeIndex(milvus_type=made, params={})
+    )
     (best, *_) = lite.reader.search(version, batch.vectors[3], limit=3, consistency="Strong")
     assert best.chunk.chunk_index == 3
 
@@ -72,15 +77,15 @@ def test_another_index_over_the_same_rows_loses_none(lite: MilvusStore, alias: s
 
     kinds: tuple[IndexType, ...] = ("hnsw", "ivf_flat", "auto")
     for kind in kinds:
-        index = VectorIndex(type=kind)
+        wanted = Arrangement(vectors=VectorIndex(type=kind))
         for expected in (True, False):
             changed = lite.versions.indexes.replace(
-                version, index, before_change=lambda: told.append("x")
+                version, wanted, before_change=lambda changes: told.append(str(changes))
             )
             assert changed is expected
         hits = lite.reader.search(version, batch.vectors[5], limit=40, consistency="Strong")
         assert hits[0].chunk.chunk_index == 5
-    assert len(told) == 3
+    assert told == [f"the vectors are indexed anew as {VectorIndex(type=kind)}" for kind in kinds]
     assert lite.reader.count(version) == len(TEXTS)
     found = lite.reader.nearest.search_texts(
         version, ["7"], layout=lite.versions.layout(version), limit=5
@@ -97,13 +102,16 @@ def test_a_server_replaces_indexes_and_keeps_the_old_one_where_it_has_no_such(
         batch = make_batch(TEXTS)
         store.upsert(version, batch)
         hnsw = VectorIndex(type="hnsw", params={"M": 8})
+        wanted = Arrangement(vectors=hnsw)
 
-        assert store.versions.indexes.replace(version, hnsw)
-        assert not store.versions.indexes.replace(version, hnsw)
+        assert store.versions.indexes.replace(version, wanted)
+        assert not store.versions.indexes.replace(version, wanted)
         with pytest.raises(ConfigurationError, match=r"does not make diskann: .*not supported"):
-            store.versions.indexes.replace(version, VectorIndex(type="diskann"))
+            store.versions.indexes.replace(
+                version, Arrangement(vectors=VectorIndex(type="diskann"))
+            )
 
-        made = store.versions.indexes.read(version)
+        made = store.versions.indexes.read(version).vectors
         assert made is not None
         assert made.is_(hnsw, embedded=False)
         (best, *_) = store.reader.search(version, batch.vectors[3], consistency="Strong")

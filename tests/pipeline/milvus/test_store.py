@@ -12,7 +12,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.client.grpc_handler import GrpcHandler
 
 from embed_index.pipeline.milvus.retry import OutagePolicy
-from embed_index.pipeline.milvus.schema import build_schema, knows_null, read_layout
+from embed_index.pipeline.milvus.schema import build_schema, read_layout
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError, QueryError, StoreError
@@ -367,14 +367,6 @@ def test_null_is_held_where_the_server_holds_it(store: MilvusStore) -> None:
         collection=version,
     )
     assert layout.carried == columns
-
-
-@pytest.mark.parametrize(
-    ("version", "knows"),
-    [("v2.3.5", False), ("2.4.99", False), ("v2.5.0-beta", True), ("v3.0.1", True), ("dev", False)],
-)
-def test_servers_hold_null_from_2_5(version: str, knows: bool) -> None:
-    assert knows_null(version) is knows
 
 
 def test_flush_and_server_version(store: MilvusStore, version: str) -> None:

@@ -16,7 +16,6 @@ from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.pipeline.milvus.terms import (
     analyzer_params,
     check_embedded_analyzer,
-    check_server,
 )
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
@@ -128,18 +127,6 @@ def test_a_text_longer_than_milvus_takes_is_refused(lite: MilvusStore, version: 
     assert found(lite, version, "pump " * 13_107) == [[1, 0]]
     with pytest.raises(QueryError, match="the query has 65,538 bytes, and Milvus takes 65,535"):
         found(lite, version, "水" * 21_846)
-
-
-@pytest.mark.parametrize(
-    ("server", "refused"),
-    [("v2.3.5", True), ("2.4.23", True), ("v2.5.0-beta", False), ("v3.0.1", False), ("", False)],
-)
-def test_servers_before_2_5_are_refused(server: str, refused: bool) -> None:
-    if not refused:
-        check_server(server, uri="http://host")
-        return
-    with pytest.raises(ConfigurationError, match=f"is {server}, and searches by words from 2.5"):
-        check_server(server, uri="http://host")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""What each Milvus can do: one table, asked before the first document.
+
+Milvus Lite takes much that it then passes over, and so do old servers. What a target is not known
+to do is refused by name.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.schemas.errors import ConfigurationError
+
+_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
+
+Ability: TypeAlias = Literal["null", "words", "boolean_index"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """Something that not every Milvus does."""
+
+    does: str
+    """In words, after the name of a Milvus."""
+    embedded: bool
+    """Whether Milvus Lite does it."""
+    since: tuple[int, int] = (2, 3)
+    """The first server that does it."""
+
+
+CAPABILITIES: Mapping[Ability, Capability] = {
+    "null": Capability(does="holds null", embedded=True, since=(2, 5)),
+    "words": Capability(does="searches by words", embedded=True, since=(2, 5)),
+    "boolean_index": Capability(does="indexes booleans", embedded=True, since=(2, 4)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MilvusTarget:
+    """A Milvus, as far as decides what it can do."""
+
+    uri: str
+    version: str
+    """As a server spells it; one that is no number is taken at its word."""
+    embedded: bool = False
+
+    def can(self, ability: Ability) -> bool:
+        """Tell whether it does something."""
+        capability = CAPABILITIES[ability]
+        if self.embedded:
+            return capability.embedded
+        found = _VERSION.search(self.version)
+        return found is None or (int(found[1]), int(found[2])) >= capability.since
+
+    def require(self, ability: Ability, *, setting: str) -> None:
+        """Refuse a setting that asks for what it does not do.
+
+        Raises:
+            ConfigurationError: It does not.
+        """
+        if self.can(ability):
+            return
+        capability = CAPABILITIES[ability]
+        since = ".".join(map(str, capability.since))
+        if self.embedded:
+            raise ConfigurationError(
+                f"{setting}: only a Milvus server {capability.does}, and {self.uri} is Milvus Lite",
+                remedy=f"Use a Milvus server from {since} on, or leave {setting} out.",
+            )
+        raise ConfigurationError(
+            f"{setting}: Milvus at {self.uri} is {self.version}, and {capability.does} from"
+            f" {since} on",
+            remedy=f"Upgrade that Milvus, or leave {setting} out.",
+        )
+
+
+def ask_target(connection: MilvusConnection) -> MilvusTarget:
+    """Return what a connection leads to.
+
+    Raises:
+        StoreError: Milvus stays away.
+    """
+    uri = connection.address.uri
+    if connection.embedded:
+        return MilvusTarget(uri=uri, version="", embedded=True)
+
+    def ask(client: MilvusClient) -> str:
+        return str(client.get_server_version(timeout=connection.call_seconds))
+
+    return MilvusTarget(uri=uri, version=connection.call(ask, doing="reading the version"))
