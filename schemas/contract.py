@@ -65,6 +65,10 @@ class CollectionContract(BaseModel):
     """By which version of the rules texts were cut when this one was begun. What was written later
     may be cut by newer rules; each row says where its chunk begins and ends."""
     carried_columns: tuple[str, ...]
+    partition_key: str = ""
+    """The carried column by which Milvus parts the rows; empty for none."""
+    shards: int = 1
+    """Channels by which a server takes rows."""
     text_analyzer: str = ""
     """How Milvus takes texts apart for searches by words; empty where there are none."""
     engine: str

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from embed_index.schemas import setting_checks as check
-from embed_index.schemas.indexes import IndexType
+from embed_index.schemas.indexes import IndexType, Metric
 from embed_index.schemas.setting import Section, Setting
 
 
@@ -25,6 +25,14 @@ class IndexSettings(Section):
         ),
         AfterValidator(check.index_params),
     ] = ()
+    metric: Annotated[
+        Metric,
+        Setting(
+            section="index",
+            help="How vectors are compared: by cosine, or ip, the inner product, which is the same "
+            "for ours.",
+        ),
+    ] = "cosine"
     scalar_indexes: Annotated[
         tuple[str, ...],
         Setting(
@@ -34,6 +42,41 @@ class IndexSettings(Section):
         ),
         AfterValidator(check.distinct),
     ] = ()
+    mmap: Annotated[
+        bool,
+        Setting(
+            section="index",
+            help="Let Milvus map its files into memory rather than read them; a server from 2.4.",
+        ),
+    ] = False
+    replicas: Annotated[
+        int,
+        Setting(section="index", help="How often a server holds the collection in memory."),
+        Field(ge=1, le=1024),
+    ] = 1
+    resource_groups: Annotated[
+        tuple[str, ...],
+        Setting(
+            section="index",
+            help="Resource group of the server that holds it; one for all replicas, or one for "
+            "each.",
+            separator=",",
+        ),
+        AfterValidator(check.resource_groups),
+    ] = ()
+    shards: Annotated[
+        int,
+        Setting(section="index", help="Channels by which a server takes rows; needs a rebuild."),
+        Field(ge=1, le=16),
+    ] = 1
+    partition_key: Annotated[
+        str,
+        Setting(
+            section="index",
+            help="Carried column by whose values Milvus parts the rows; needs a rebuild, and a "
+            "server from 2.4 or Milvus Lite.",
+        ),
+    ] = ""
     text_search: Annotated[
         bool,
         Setting(

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 IndexType: TypeAlias = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq8", "diskann"]
+Metric: TypeAlias = Literal["cosine", "ip"]
+"""Not Euclidean distance: it is smallest for the nearest, and every reader takes a score for large
+where it is good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

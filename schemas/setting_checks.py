@@ -15,6 +15,7 @@ from embed_index.schemas.server_flags import refused_flag
 T = TypeVar("T")
 
 _INDEX_PARAM = re.compile(r"[A-Za-z]+=[0-9]{1,9}")
+_RESOURCE_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 NAMED_ANALYZERS = ("standard", "english", "chinese")
 """Those that Milvus knows by a name and that a collection can have."""
 
@@ -81,6 +82,14 @@ def index_params(params: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"must be NAME=NUMBER, such as M=32, not {param!r}")
     distinct(tuple(param.partition("=")[0] for param in params))
     return params
+
+
+def resource_groups(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Accept distinct names as Milvus takes them."""
+    for name in names:
+        if not _RESOURCE_GROUP.fullmatch(name):
+            raise ValueError(f"must be letters, digits and underscores, not {name!r}")
+    return distinct(names)
 
 
 def server_urls(urls: tuple[str, ...]) -> tuple[str, ...]:

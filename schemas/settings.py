@@ -60,6 +60,12 @@ class JobSettings(
                 f"max_tokens ({self.max_tokens})",
                 fields=["batch_tokens", "max_tokens"],
             )
+        if len(self.resource_groups) not in (0, 1, self.replicas):
+            raise _conflict(
+                f"resource_groups names {len(self.resource_groups)} for {self.replicas} replicas;"
+                " it is one for all, or one for each",
+                fields=["replicas", "resource_groups"],
+            )
         if self.text_analyzer != "standard" and not self.text_search:
             raise _conflict(
                 "text_analyzer says how words are searched for, and text_search is off",

@@ -1,6 +1,6 @@
 """How a job wants Milvus to keep its collection."""
 
-from embed_index.pipeline.milvus.arrangement import Arrangement
+from embed_index.pipeline.milvus.arrangement import Arrangement, Placement
 from embed_index.pipeline.milvus.indexes import VectorIndex
 from embed_index.schemas.settings import JobSettings
 
@@ -10,6 +10,11 @@ def arrangement_of(settings: JobSettings) -> Arrangement:
     parts = (entry.partition("=") for entry in settings.index_params)
     params = {name: int(value) for name, _, value in parts}
     return Arrangement(
-        vectors=VectorIndex(type=settings.index_type, params=params),
+        vectors=VectorIndex(type=settings.index_type, params=params, metric=settings.metric),
         scalars=settings.scalar_indexes,
+        placement=Placement(
+            mmap=settings.mmap,
+            replicas=settings.replicas,
+            resource_groups=settings.resource_groups,
+        ),
     )

@@ -49,6 +49,8 @@ class JobInputs:
             overlap_tokens=settings.overlap_tokens,
             splitter=SPLITTER_VERSION,
             carried_columns=tuple(column.name for column in self.source.carried_columns),
+            partition_key=settings.partition_key,
+            shards=settings.shards,
             text_analyzer=settings.text_analyzer if settings.text_search else "",
             engine="",
         )

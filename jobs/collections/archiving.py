@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from embed_index.pipeline.embedding.cutting import cut_canary
 from embed_index.pipeline.ledger.copying import dead_letters_of, whole_documents
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.blocks import RowBlock
+from embed_index.pipeline.milvus.demands import check_rows, stored_columns
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.model.files import MIN_DIMENSION
 from embed_index.pipeline.settling import go_live
@@ -159,12 +160,19 @@ def import_collection(settings: JobSettings, *, folder: Path, tell: Tell) -> Imp
         store.versions.live_version(alias)
         arrangement = arrangement_of(settings)
         store.versions.indexes.check(arrangement, carried=archive.carried)
-        if contract.text_analyzer:
-            store.versions.check_text_search(contract.text_analyzer)
+        target = store.versions.ask_target()
+        check_rows(
+            target,
+            carried=archive.carried,
+            text_analyzer=contract.text_analyzer,
+            partition_key=contract.partition_key,
+            shards=contract.shards,
+        )
         claim_collection(settings, store=store)
         _drop_unfinished(ledger, store=store, alias=alias)
-        nullable = bool(archive.carried) and store.versions.hold_null()
-        carried = tuple(replace(column, nullable=nullable) for column in archive.carried)
+        carried = stored_columns(
+            archive.carried, target=target, partition_key=contract.partition_key
+        )
         version = store.versions.next_name(alias)
         # Written down before there is anything to be settled by whoever comes next.
         under_way = f"{_UNDER_WAY}{contract.collection_id}"
@@ -236,8 +244,10 @@ def _contract_for(settings: JobSettings, *, archive: Archive) -> CollectionContr
     analyzer = contract.text_analyzer
     if "text_search" in settings.model_fields_set:
         analyzer = settings.text_analyzer if settings.text_search else ""
+    given = settings.model_fields_set & {"partition_key", "shards"}
     return contract.model_copy(
         update={
+            **{name: getattr(settings, name) for name in given},
             "format_version": TEXT_SEARCH_FORMAT if analyzer else 1,
             "collection_id": secrets.token_hex(16),
             "dimension": dimension,

@@ -23,13 +23,13 @@ def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) ->
 
     Raises:
         ConfigurationError: There is no such collection or column, or Milvus makes no such index.
-        ContractError: The job also wants another text search, which needs a rebuild.
+        ContractError: The job also wants what needs a rebuild.
         LockHeldError: A run works on the collection.
         StoreError: Milvus cannot be used.
     """
     with locked_collection(settings), open_job_store(settings) as store:
         version = live_version(store, settings.collection)
-        _check_text_search(settings, version=version, store=store)
+        _check_contract(settings, version=version, store=store)
         indexes, wanted = store.versions.indexes, arrangement_of(settings)
         indexes.check(wanted, carried=store.versions.carried(version))
         before = indexes.read(version)
@@ -52,15 +52,22 @@ def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) ->
         )
 
 
-def _check_text_search(settings: JobSettings, *, version: str, store: MilvusStore) -> None:
-    if "text_search" not in settings.model_fields_set:
-        return
-    there = store.versions.contract(version).text_analyzer
-    here = settings.text_analyzer if settings.text_search else ""
-    if there != here:
-        raise ContractError(
-            f"{version} was made another way: text_analyzer is {there!r} there and {here!r} in this"
-            " job",
-            remedy="An index is over what there is; fill a new version with `embed-index run"
-            " --rebuild`.",
-        )
+def _check_contract(settings: JobSettings, *, version: str, store: MilvusStore) -> None:
+    """Refuse what the rows themselves would have to change for."""
+    wanted: dict[str, object] = {
+        name: getattr(settings, name)
+        for name in ("partition_key", "shards")
+        if name in settings.model_fields_set
+    }
+    if "text_search" in settings.model_fields_set:
+        wanted["text_analyzer"] = settings.text_analyzer if settings.text_search else ""
+    contract = store.versions.contract(version)
+    for name, here in wanted.items():
+        there = getattr(contract, name)
+        if there != here:
+            raise ContractError(
+                f"{version} was made another way: {name} is {there!r} there and {here!r} in this"
+                " job",
+                remedy="An index is over what there is; fill a new version with `embed-index run"
+                " --rebuild`.",
+            )

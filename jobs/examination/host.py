@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.inputs import open_corpus
 from embed_index.jobs.adapters.places import lock_path
 from embed_index.jobs.examination.check import Check, made
@@ -14,6 +15,8 @@ from embed_index.jobs.settings.loading import env_file_in
 from embed_index.pipeline.disk.lock import find_holder
 from embed_index.pipeline.host.milvus import check_milvus
 from embed_index.pipeline.host.places import check_folder
+from embed_index.pipeline.milvus.capabilities import MilvusTarget
+from embed_index.pipeline.milvus.demands import check_rows
 from embed_index.pipeline.secrecy.checks import check_secret_file
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import SETTINGS, JobSettings
@@ -83,7 +86,20 @@ def _check_milvus(settings: JobSettings) -> HostCheck:
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
         ca_file=settings.milvus_ca_file,
+        check=partial(_check_wanted, settings),
+    )
+
+
+def _check_wanted(settings: JobSettings, target: MilvusTarget) -> None:
+    by_column = settings.scalar_indexes or settings.partition_key
+    carried = open_corpus(settings).carried_columns if by_column else ()
+    arrangement_of(settings).check(target, carried=carried)
+    check_rows(
+        target,
+        carried=carried,
         text_analyzer=settings.text_analyzer if settings.text_search else "",
+        partition_key=settings.partition_key,
+        shards=settings.shards,
     )
 
 

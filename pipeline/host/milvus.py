@@ -1,12 +1,13 @@
 """Whether Milvus can be used, asked with little patience."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from embed_index.pipeline.milvus.address import parse_address
+from embed_index.pipeline.milvus.capabilities import MilvusTarget
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import open_store
-from embed_index.pipeline.milvus.terms import check_embedded_analyzer
 from embed_index.schemas.host_check import HostCheck
 
 _OLDEST = (2, 3)
@@ -16,7 +17,12 @@ _IMPATIENT = OutagePolicy(retry_seconds=0.0, doubt_seconds=0.0)
 
 
 def check_milvus(
-    uri: str, *, token: str, database: str, ca_file: Path | None, text_analyzer: str = ""
+    uri: str,
+    *,
+    token: str,
+    database: str,
+    ca_file: Path | None,
+    check: Callable[[MilvusTarget], None] = lambda _: None,
 ) -> HostCheck:
     """Connect to Milvus and ask for its version; an embedded one is not created.
 
@@ -25,7 +31,7 @@ def check_milvus(
         token: Empty for none.
         database: Empty for the default one.
         ca_file: None for the system's authorities.
-        text_analyzer: Of the text search that Milvus shall do; empty for none.
+        check: Refuses a Milvus that cannot do what is wanted.
 
     Raises:
         ConfigurationError: The address, the database or the file is wrong, or it cannot do that.
@@ -33,8 +39,7 @@ def check_milvus(
     """
     path = parse_address(uri).embedded_path
     if path is not None and not path.exists():
-        if text_analyzer:
-            check_embedded_analyzer(text_analyzer)
+        check(MilvusTarget(uri=uri, version="", embedded=True))
         return HostCheck(
             subject="Milvus", outcome="ok", found=f"{path}, made by the first run (Milvus Lite)"
         )
@@ -47,9 +52,9 @@ def check_milvus(
         connect_seconds=_CONNECT_SECONDS,
         call_seconds=_CALL_SECONDS,
     ) as store:
-        version = store.server_version()
-        if text_analyzer:
-            store.versions.check_text_search(text_analyzer)
+        target = store.versions.ask_target()
+        check(target)
+    version = target.version
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if path is None and numbers < _OLDEST:
         return HostCheck(

@@ -5,7 +5,6 @@ to do is refused by name.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,7 +14,9 @@ from embed_index.schemas.errors import ConfigurationError
 
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 
-Ability: TypeAlias = Literal["null", "words", "boolean_index"]
+Ability: TypeAlias = Literal[
+    "null", "words", "boolean_index", "mmap", "partition_key", "replicas", "shards"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,17 @@ class Capability:
     """The first server that does it."""
 
 
-CAPABILITIES: Mapping[Ability, Capability] = {
+CAPABILITIES: dict[Ability, Capability] = {
     "null": Capability(does="holds null", embedded=True, since=(2, 5)),
     "words": Capability(does="searches by words", embedded=True, since=(2, 5)),
     "boolean_index": Capability(does="indexes booleans", embedded=True, since=(2, 4)),
+    "mmap": Capability(does="maps files into memory", embedded=False, since=(2, 4)),
+    # Before, upserted rows stood in another partition than the one that filters look into.
+    "partition_key": Capability(
+        does="finds upserted rows by a partition key", embedded=True, since=(2, 4)
+    ),
+    "replicas": Capability(does="has replicas and resource groups", embedded=False),
+    "shards": Capability(does="has shards", embedded=False),
 }
 
 
@@ -82,11 +90,12 @@ def ask_target(connection: MilvusConnection) -> MilvusTarget:
     Raises:
         StoreError: Milvus stays away.
     """
-    uri = connection.address.uri
-    if connection.embedded:
-        return MilvusTarget(uri=uri, version="", embedded=True)
 
     def ask(client: MilvusClient) -> str:
         return str(client.get_server_version(timeout=connection.call_seconds))
 
-    return MilvusTarget(uri=uri, version=connection.call(ask, doing="reading the version"))
+    return MilvusTarget(
+        uri=connection.address.uri,
+        version=connection.call(ask, doing="reading the version"),
+        embedded=connection.embedded,
+    )

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.indexes import IndexType
+from embed_index.schemas.indexes import IndexType, Metric
 
+_USUAL_METRIC = "COSINE"
 _MAX_SEARCHED = 16_384
 _MIN_SEARCHED = 128
 _SEARCHED_PER_HIT = 2
@@ -53,6 +54,8 @@ class VectorIndex:
     type: IndexType = "auto"
     params: Mapping[str, int] = field(default_factory=dict)
     """What differs from the kind's defaults."""
+    metric: Metric = "cosine"
+    """By which they are compared; unit vectors give the same order and the same scores."""
 
     def milvus_type(self, *, embedded: bool) -> str:
         """Return the type as Milvus spells it."""
@@ -60,7 +63,12 @@ class VectorIndex:
         return "FLAT" if embedded and self.type == "auto" else _KINDS[self.type].name
 
     def __str__(self) -> str:
-        return _spelt(self.type, self.params)
+        return _spelt(self.type, self.params, metric=self.milvus_metric)
+
+    @property
+    def milvus_metric(self) -> str:
+        """The metric as Milvus spells it."""
+        return self.metric.upper()
 
     @property
     def build_params(self) -> dict[str, int]:
@@ -71,8 +79,9 @@ class VectorIndex:
 DEFAULT_INDEX = VectorIndex()
 
 
-def _spelt(name: str, params: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{key} {value}" for key, value in params.items())
+def _spelt(name: str, params: Mapping[str, int], *, metric: str) -> str:
+    said = [f"{key} {value}" for key, value in params.items()]
+    listed = ", ".join(said if metric == _USUAL_METRIC else [*said, f"metric {metric}"])
     return f"{name} ({listed})" if listed else name
 
 
@@ -83,6 +92,8 @@ class MadeIndex:
     milvus_type: str
     params: Mapping[str, int]
     """What it was made with, as far as Milvus says and it is known here."""
+    metric: str = _USUAL_METRIC
+    """As Milvus spells it."""
 
     @classmethod
     def read(cls, described: Mapping[str, Any]) -> Self:
@@ -90,14 +101,16 @@ class MadeIndex:
         kind = str(described["index_type"])
         known = {name for entry in _KINDS.values() for name in entry.defaults}
         params = {name: int(described[name]) for name in sorted(known & described.keys())}
-        return cls(milvus_type=kind, params=params)
+        metric = str(described.get("metric_type", _USUAL_METRIC))
+        return cls(milvus_type=kind, params=params, metric=metric)
 
     def __str__(self) -> str:
-        return _spelt(self.milvus_type, self.params)
+        return _spelt(self.milvus_type, self.params, metric=self.metric)
 
     def is_(self, index: VectorIndex, *, embedded: bool) -> bool:
         """Tell whether it is the one that is wanted, as far as Milvus says."""
-        if self.milvus_type != index.milvus_type(embedded=embedded):
+        made = (self.milvus_type, self.metric)
+        if made != (index.milvus_type(embedded=embedded), index.milvus_metric):
             return False
         # Milvus Lite does not say what an index was made with; of its own choice a server may.
         if embedded or index.type == "auto":
@@ -106,10 +119,11 @@ class MadeIndex:
 
     def as_wanted(self) -> VectorIndex:
         """Return what it is made again with."""
+        metric: Metric = "ip" if self.metric == "IP" else "cosine"
         for name, kind in _KINDS.items():
             if kind.name == self.milvus_type:
-                return VectorIndex(type=name, params=self.params)
-        return DEFAULT_INDEX
+                return VectorIndex(type=name, params=self.params, metric=metric)
+        return VectorIndex(metric=metric)
 
     def search_params(self, *, limit: int) -> dict[str, int]:
         """Return how far it is searched for so many hits."""

@@ -86,7 +86,7 @@ class NearestRows:
             fields=_check_fields(fields, layout=layout, version=version),
             consistency=consistency,
         )
-        return self._search(request, np.ascontiguousarray(vectors, dtype=np.float32))
+        return self._search(request, _unit(vectors))
 
     def search_texts(
         self,
@@ -167,10 +167,13 @@ class NearestRows:
     def _call(
         self, request: "_Request", queries: Queries, *, policy: OutagePolicy | None = None
     ) -> list[list[Hit]]:
-        by_words = request.field == TEXT_TERMS
-
         def search(client: MilvusClient) -> list[list[Hit]]:
-            params = {} if by_words else self._search_params(client, request)
+            # Without a metric it is that of the index, which somebody may have changed.
+            params: dict[str, Any] = (
+                {"metric_type": "BM25", "params": {}}
+                if request.field == TEXT_TERMS
+                else {"params": self._search_params(client, request)}
+            )
             found = client.search(
                 request.version,
                 data=list(queries),
@@ -178,7 +181,7 @@ class NearestRows:
                 filter=request.where,
                 limit=request.limit,
                 output_fields=[*KEY_FIELDS, *POSITION_FIELDS, *request.fields],
-                search_params={"metric_type": request.metric, "params": params},
+                search_params=params,
                 consistency_level=request.consistency,
                 timeout=self._connection.call_seconds,
             )
@@ -206,6 +209,12 @@ class NearestRows:
         return {} if made is None else made.search_params(limit=request.limit)
 
 
+def _unit(vectors: Vectors) -> Vectors:
+    """Return the vectors at length 1, which inner products need for scores; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)
+
+
 class _Request:
     """One search as it is put to Milvus, whatever its vectors."""
 
@@ -222,7 +231,6 @@ class _Request:
     ) -> None:
         self.version = version
         self.field = field
-        self.metric = "BM25" if field == TEXT_TERMS else "COSINE"
         self.limit = limit
         self.where = where
         self.fields = fields
@@ -247,7 +255,7 @@ class _Request:
         score = float(hit["distance"])
         return Hit(
             # Milvus Lite gives BM25 below zero, which it never is.
-            score=abs(score) if self.metric == "BM25" else score,
+            score=abs(score) if self.field == TEXT_TERMS else score,
             version=self.version,
             chunk=read_chunk(hit["entity"], columns=self._columns),
         )

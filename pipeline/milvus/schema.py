@@ -85,7 +85,7 @@ def build_schema(
             FieldSchema("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES, **analyzed),
             FieldSchema("text_complete", DataType.BOOL),
             FieldSchema("source", DataType.VARCHAR, max_length=MAX_SOURCE_BYTES),
-            *(_carried_field(column) for column in carried),
+            *(_carried_field(column, key=contract.partition_key) for column in carried),
             FieldSchema("embedding", DataType.FLOAT_VECTOR, dim=contract.dimension),
             *((terms_field(),) if contract.text_analyzer else ()),
         ],
@@ -96,15 +96,15 @@ def build_schema(
     )
 
 
-def _carried_field(column: CarriedColumn) -> FieldSchema:
-    if column.type == "text":
-        return FieldSchema(
-            column.name,
-            DataType.VARCHAR,
-            max_length=MAX_CARRIED_TEXT_BYTES,
-            nullable=column.nullable,
-        )
-    return FieldSchema(column.name, CARRIED_TYPES[column.type], nullable=column.nullable)
+def _carried_field(column: CarriedColumn, *, key: str) -> FieldSchema:
+    length = {"max_length": MAX_CARRIED_TEXT_BYTES} if column.type == "text" else {}
+    return FieldSchema(
+        column.name,
+        CARRIED_TYPES[column.type],
+        nullable=column.nullable,
+        is_partition_key=column.name == key,
+        **length,
+    )
 
 
 def read_layout(description: Mapping[str, Any], *, collection: str) -> CollectionLayout:

@@ -85,7 +85,7 @@ class MilvusStore:
 
     def server_version(self) -> str:
         """Return the version as the server spells it."""
-        return self.versions.server_version()
+        return self.versions.ask_target().version
 
     def upsert(self, version: str, batch: EmbeddedBatch) -> int:
         """Write chunks with their vectors, replacing rows of the same key.

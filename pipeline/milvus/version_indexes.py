@@ -1,9 +1,14 @@
-"""The indexes of versions: made, read, replaced, and made again after a crash."""
+"""How versions are kept: indexes made, read, replaced, and made again after a crash; loaded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from embed_index.pipeline.milvus.arrangement import Arrangement, Changes, MadeArrangement
+from embed_index.pipeline.milvus.arrangement import (
+    Arrangement,
+    Changes,
+    MadeArrangement,
+    Placement,
+)
 from embed_index.pipeline.milvus.capabilities import ask_target
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.indexes import DEFAULT_INDEX, MadeIndex, VectorIndex
@@ -40,6 +45,19 @@ class VersionIndexes:
             StoreError: Milvus stays away.
         """
         wanted.check(ask_target(self._connection), carried=carried)
+        # Whoever asks for nothing special need not be allowed to ask for nodes.
+        if wanted.placement.load_options():
+            wanted.placement.check_nodes(self._nodes(), uri=self._connection.address.uri)
+
+    def _nodes(self) -> dict[str, int]:
+        def ask(client: MilvusClient) -> dict[str, int]:
+            seconds = self._connection.call_seconds
+            return {
+                name: client.describe_resource_group(name, timeout=seconds).num_available_node
+                for name in client.list_resource_groups(timeout=seconds)
+            }
+
+        return self._connection.call(ask, doing="reading the resource groups")
 
     def read(self, version: str) -> MadeArrangement:
         """Return what a version has."""
@@ -50,7 +68,7 @@ class VersionIndexes:
         return self._connection.call(describe, doing=f"reading the indexes of {version!r}")
 
     def make(self, version: str, wanted: Arrangement) -> None:
-        """Make the indexes that a version lacks.
+        """Make the indexes that a version lacks, and say how it is loaded.
 
         Raises:
             ConfigurationError: This Milvus does not make such an index over vectors.
@@ -66,6 +84,16 @@ class VersionIndexes:
 
         if wanted.scalars:
             self._connection.call(make, doing=f"indexing columns of {version!r}")
+        self._place(version, wanted.placement)
+
+    def _place(self, version: str, placement: Placement) -> None:
+        def place(client: MilvusClient) -> None:
+            if not _placement(client, version).is_(placement):
+                client.alter_collection_properties(
+                    version, properties=placement.properties(), timeout=_METADATA_SECONDS
+                )
+
+        self._connection.call(place, doing=f"changing the properties of {version!r}")
 
     def _make_vector_index(self, version: str, index: VectorIndex) -> None:
         embedded = self._connection.embedded
@@ -79,7 +107,7 @@ class VersionIndexes:
                     version,
                     "embedding",
                     index.milvus_type(embedded=embedded),
-                    metric_type="COSINE",
+                    metric_type=index.milvus_metric,
                     params=index.build_params,
                 )
             except MilvusException as error:
@@ -159,8 +187,15 @@ def _described(client: MilvusClient, version: str, *, seconds: float) -> MadeArr
         if column not in RESERVED_COLUMNS and column != TEXT_TERMS:
             scalars[column] = name
     return MadeArrangement(
-        vectors=described_index(client, version, seconds=seconds), scalars=scalars
+        vectors=described_index(client, version, seconds=seconds),
+        scalars=scalars,
+        placement=_placement(client, version),
     )
+
+
+def _placement(client: MilvusClient, version: str) -> Placement:
+    described = client.describe_collection(version, timeout=_METADATA_SECONDS)
+    return Placement.read(described["properties"])
 
 
 def described_index(client: MilvusClient, version: str, *, seconds: float) -> MadeIndex | None:
@@ -178,11 +213,11 @@ def load_collection(client: MilvusClient, collection: str, *, vector_index: str)
         _create_index(client, collection, "embedding", vector_index, metric_type="COSINE")
     if "doc_id" not in indexed:
         _create_scalar_index(client, collection, "doc_id", DataType.VARCHAR)
-    if TEXT_TERMS not in indexed:
-        described = client.describe_collection(collection, timeout=_METADATA_SECONDS)
-        if has_terms(described):
-            _create_index(client, collection, TEXT_TERMS, TERMS_INDEX, metric_type="BM25")
-    client.load_collection(collection, timeout=_LOAD_SECONDS)
+    described = client.describe_collection(collection, timeout=_METADATA_SECONDS)
+    if TEXT_TERMS not in indexed and has_terms(described):
+        _create_index(client, collection, TEXT_TERMS, TERMS_INDEX, metric_type="BM25")
+    options = Placement.read(described["properties"]).load_options()
+    client.load_collection(collection, timeout=_LOAD_SECONDS, **options)
 
 
 def _field_types(client: MilvusClient, version: str) -> dict[str, DataType]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embed_index.pipeline.milvus.arrangement import DEFAULT_ARRANGEMENT, Arrangement
-from embed_index.pipeline.milvus.capabilities import ask_target
+from embed_index.pipeline.milvus.capabilities import MilvusTarget, ask_target
 from embed_index.pipeline.milvus.connection import MilvusConnection
 from embed_index.pipeline.milvus.retry import (
     ALIAS_NOT_FOUND,
@@ -26,7 +26,6 @@ from embed_index.pipeline.milvus.schema import (
     read_layout,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient, MilvusException
-from embed_index.pipeline.milvus.terms import check_embedded_analyzer
 from embed_index.pipeline.milvus.version_indexes import VersionIndexes, load_collection
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
@@ -86,6 +85,7 @@ class CollectionVersions:
                     version,
                     schema=schema,
                     properties=properties,
+                    num_shards=contract.shards,
                     timeout=self._connection.call_seconds,
                 )
 
@@ -100,28 +100,9 @@ class CollectionVersions:
         self.load(version)
         return version
 
-    def hold_null(self) -> bool:
-        """Say whether new collections can have nullable columns."""
-        return ask_target(self._connection).can("null")
-
-    def check_text_search(self, analyzer: str) -> None:
-        """Refuse text search where this Milvus cannot do it, or not with this analyzer.
-
-        Raises:
-            ConfigurationError: It cannot.
-            StoreError: Milvus stays away.
-        """
-        ask_target(self._connection).require("words", setting="text_search")
-        if self._connection.embedded:
-            check_embedded_analyzer(analyzer)
-
-    def server_version(self) -> str:
-        """Return the version as the server spells it."""
-
-        def ask(client: MilvusClient) -> str:
-            return str(client.get_server_version(timeout=self._connection.call_seconds))
-
-        return self._connection.call(ask, doing="reading the version")
+    def ask_target(self) -> MilvusTarget:
+        """Return which Milvus it is, and so what it can do."""
+        return ask_target(self._connection)
 
     def next_name(self, alias: str) -> str:
         """Return the name that the next version will have; no collection bears it."""

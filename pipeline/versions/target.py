@@ -2,14 +2,18 @@
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from embed_index.pipeline.milvus.arrangement import DEFAULT_ARRANGEMENT, Arrangement
+from embed_index.pipeline.milvus.demands import check_rows, stored_columns
 from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.columns import CarriedColumn, are_stored_as
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ContractError, LockHeldError
 from embed_index.schemas.precision import are_mixed
+
+_FREE_OF_VECTORS = {"text_analyzer", "partition_key", "shards"}
+"""What needs new rows, and takes over the vectors of the old ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ def choose_target(
 
     A rebuild goes on with the newest version that never was live, if it was made the way that is
     wanted now; one that was rolled back is left alone. Where the live version differs in carried
-    columns or text search alone, the new one is made with its canaries, so that it can take over
-    its vectors.
+    columns, text search, partition key or shards alone, the new one is made with its canaries, so
+    that it can take over its vectors.
 
     Args:
         versions: The collections of a Milvus.
@@ -56,11 +60,17 @@ def choose_target(
     Raises:
         ContractError: The live version was made another way, and no rebuild was asked for.
         ConfigurationError: The name belongs to a plain collection, or points at another's; or
-            Milvus cannot search by words, and is to.
+            Milvus cannot do what is wanted.
     """
     versions.check_alias(alias)
-    if wanted.text_analyzer:
-        versions.check_text_search(wanted.text_analyzer)
+    milvus = versions.ask_target()
+    check_rows(
+        milvus,
+        carried=carried,
+        text_analyzer=wanted.text_analyzer,
+        partition_key=wanted.partition_key,
+        shards=wanted.shards,
+    )
     live = versions.live_version(alias)
     if live is not None and not rebuild:
         return _live_target(versions, live, wanted=wanted, carried=carried)
@@ -88,11 +98,10 @@ def choose_target(
                 is_live=False,
                 vectors_of=vectors_of,
             )
-    nullable = bool(carried) and versions.hold_null()
     return TargetVersion(
         name=versions.next_name(alias),
         contract=wanted.model_copy(update={"collection_id": secrets.token_hex(16)}),
-        carried=tuple(replace(column, nullable=nullable) for column in carried),
+        carried=stored_columns(carried, target=milvus, partition_key=wanted.partition_key),
         exists=False,
         is_live=False,
         vectors_of=vectors_of,
@@ -112,7 +121,7 @@ def _alike_in_vectors(
     contract, stored = versions.contract(live), versions.carried(live)
     differing = set(contract.differences(wanted))
     if (
-        differing - {"text_analyzer"}
+        differing - _FREE_OF_VECTORS
         or not contract.canaries
         or are_mixed(contract.dtype, wanted.dtype)
         or (not differing and are_stored_as(carried, stored))

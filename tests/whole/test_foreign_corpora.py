@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from job_fixtures import JobFolder
 
 from embed_index.jobs.collections.opening import open_collection
 from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.milvus.capabilities import CAPABILITIES
 from embed_index.pipeline.milvus.stored import StoredChunk
-from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.ids import text_hash
 
 
@@ -124,7 +125,9 @@ def test_null_stays_null_in_new_collections_and_what_it_was_in_old_ones(
     write(job, "a.parquet", columns)
     flags = ("--carry", "lang,n")
     with monkeypatch.context() as before_there_was_null:
-        before_there_was_null.setattr(CollectionVersions, "hold_null", lambda _: False)
+        before_there_was_null.setitem(
+            CAPABILITIES, "null", replace(CAPABILITIES["null"], embedded=False)
+        )
         said = job.run(*flags).stderr
     assert "lang is null in 1 rows" in said
 

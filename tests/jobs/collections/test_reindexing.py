@@ -46,6 +46,15 @@ def test_a_run_makes_the_index_of_its_job(lite_job: JobFolder) -> None:
         (("--index-params", "M"), "must be NAME=NUMBER, such as M=32, not 'M'"),
         (("--index-params", "M=1", "--index-params", "M=2"), "must not name M twice"),
         (("--scalar-indexes", "lang"), "'lang' is no carried column; they are none"),
+        (("--mmap",), "mmap: only a Milvus server maps files into memory"),
+        (("--replicas", "2"), "replicas: only a Milvus server has replicas"),
+        (("--resource-groups", "a"), "resource_groups: only a Milvus server has"),
+        (("--resource-groups", "a b"), "must be letters, digits and underscores, not 'a b'"),
+        (("--resource-groups", "a,b"), "resource_groups names 2 for 1 replicas"),
+        (("--shards", "2"), "shards: only a Milvus server has shards"),
+        (("--shards", "17"), "17"),
+        (("--partition-key", "lang"), "'lang' is no carried column of text or integers"),
+        (("--metric", "l2"), "'l2' is not one of 'cosine', 'ip'"),
     ],
 )
 def test_an_index_that_cannot_be_made_is_refused_before_the_first_document(
@@ -103,6 +112,31 @@ def test_the_index_of_a_job_file_is_applied(library_job: JobFolder, tmp_path: Pa
     report = reindex(library_job, "--job", str(job))
 
     assert (report["before"], report["now"], report["changed"]) == ("FLAT", "IVF_FLAT", True)
+
+
+def test_another_partition_key_needs_a_rebuild_and_takes_over_the_vectors(
+    library_job: JobFolder,
+) -> None:
+    flags = ("--carry", "topic", "--query-instruction", "", "--partition-key", "topic")
+    num_embedded = library_job.server.num_embedded
+
+    in_run = library_job.run(*flags, expect=2)
+    in_reindex = reindex(library_job, "--partition-key", "topic", expect=2)
+    library_job.run(*flags, "--rebuild")
+
+    for said in (in_run.stderr, in_reindex["error"]):
+        assert "partition_key is '' there and 'topic' in this job" in said
+    assert library_job.server.num_embedded == num_embedded
+    with library_job.open_store() as store:
+        version = f"{library_job.collection}_v2"
+        assert store.versions.live(library_job.collection) == version
+        assert store.versions.contract(version).partition_key == "topic"
+        assert store.reader.count(version) == 16
+    assert best(library_job, DOCUMENTS["pump"]) == "pump"
+    _, *given = library_job.arguments(*flags)
+    at = given.index("--collection")
+    del given[at : at + 2]
+    library_job.call("verify", library_job.collection, *given, "--max-tokens", "64")
 
 
 def test_what_reindex_cannot_do_is_refused(library_job: JobFolder) -> None:

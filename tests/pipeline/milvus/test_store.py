@@ -343,7 +343,7 @@ def test_threads_write_and_read_at_once(store: MilvusStore, version: str) -> Non
 
 
 def test_null_is_held_where_the_server_holds_it(store: MilvusStore) -> None:
-    nullable = store.versions.hold_null()
+    nullable = store.versions.ask_target().can("null")
     columns = tuple(dataclasses.replace(column, nullable=nullable) for column in CARRIED)
     contract = make_contract(carried=tuple(column.name for column in CARRIED))
     version = store.versions.create(
