@@ -1,7 +1,8 @@
 """The whole job on one page: corpus -> chunks -> vectors -> collection -> ledger.
 
-    read and cut        a thread steps a generator: Parquet rows are compared with the ledger, and
-                        what is new or changed becomes chunks, packed by tokens
+    read and cut        a thread steps a generator: files that are not as they were are read, their
+                        rows compared with the ledger, and what is new or changed becomes chunks,
+                        packed by tokens
     embed               as many tasks as requests may be in flight
     upsert              what is waiting, in large requests; a document is whole when its last
                         chunk is acknowledged
@@ -27,6 +28,7 @@ from embed_index.pipeline.stages.channel import Channel
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.dead_letters import duplicate_letter
 from embed_index.pipeline.stages.earlier_cuts import EarlierCuts
+from embed_index.pipeline.stages.file_memory import FileMemory
 from embed_index.pipeline.stages.isolation import embed_or_isolate
 from embed_index.pipeline.stages.open_documents import (
     OpenDocument,
@@ -93,6 +95,9 @@ class Indexing:
         self._to_upsert = Channel[EmbeddedBatch](capacity=2 * limits.max_requests_in_flight)
         self._to_commit = Channel[OpenDocument](capacity=2 * _COMMITS_PER_TRANSACTION)
         self.corpus_pass = CorpusPass(ledger)
+        self._files = FileMemory(
+            ledger, corpus_pass=self.corpus_pass, tally=tally, stopping=self._stopping
+        )
         self.text_bytes = 0
         """Of the usable texts that were read."""
         self._is_opening = False
@@ -104,6 +109,10 @@ class Indexing:
     def is_complete(self) -> bool:
         """Whether the whole corpus was read; only then is it known what is missing."""
         return not self._stopping.is_set()
+
+    def seal(self) -> None:
+        """Let the next run recognise what this one read; only after a full pass is committed."""
+        self._files.seal(self.corpus_pass.seal())
 
     def bottleneck(self) -> str:
         """Name what the run waits for at this moment."""
@@ -207,7 +216,7 @@ class Indexing:
     def _pieces(self) -> Iterator[ChunkBatch | EmbeddedBatch | OpenDocument]:
         """Yield what must be embedded, what only must be written again, or not even that."""
         packer = TokenPacker(max_tokens=self._limits.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
-        for rows in self._source.read():
+        for rows in self._source.read(self._files):
             for piece in self._prepare(rows):
                 if self._stopping.is_set():
                     return

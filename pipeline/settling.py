@@ -78,7 +78,7 @@ def settle(
         return
     if not tally.num_files_skipped:
         # What stands in a skipped file was not met, and yet is not gone.
-        indexing.corpus_pass.seal()
+        indexing.seal()
         ledger.dead_letters.close_unseen(target.name, run=run)
     if not is_live and live is not None:
         _check_skipped(tally, live=live, target=target, limits=deletion)

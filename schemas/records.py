@@ -89,6 +89,20 @@ class ChunkSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """A file of the corpus as it was read; every row of it was a document."""
+
+    name: str
+    num_bytes: int
+    modified_ns: int
+    digest: bytes | None
+    """Of its bytes and of how they are read; None where none was made."""
+    num_rows: int
+    schema: bytes
+    """Arrow's, serialised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """One unit of embedding: a span of one document."""
 

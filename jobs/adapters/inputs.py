@@ -1,5 +1,6 @@
 """What a job works on, found and checked before anything is started."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from embed_index.pipeline.model.splitter import SPLITTER_VERSION, TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
 from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.records import FileRecord
 from embed_index.schemas.settings import JobSettings
 
 
@@ -88,7 +90,12 @@ def check_own_weights(settings: JobSettings, model: ModelFiles) -> None:
         refuse_broken_weights(Path(model.location))
 
 
-def open_corpus(settings: JobSettings, *, skip_bad_files: bool = False) -> ParquetSource:
+def open_corpus(
+    settings: JobSettings,
+    *,
+    skip_bad_files: bool = False,
+    known_files: Mapping[str, FileRecord] | None = None,
+) -> ParquetSource:
     """Open the files of a job; arguments and errors as of `check_inputs`."""
     return ParquetSource(
         settings.input,
@@ -98,40 +105,54 @@ def open_corpus(settings: JobSettings, *, skip_bad_files: bool = False) -> Parqu
         id_from=settings.id_from,
         where=settings.where,
         skip_bad_files=skip_bad_files,
+        known_files=known_files,
     )
 
 
-def check_inputs(settings: JobSettings, *, skip_bad_files: bool = False) -> JobInputs:
+def check_inputs(
+    settings: JobSettings,
+    *,
+    skip_bad_files: bool = False,
+    known_files: Mapping[str, FileRecord] | None = None,
+) -> JobInputs:
     """Find model and corpus and check them against the settings.
 
     Args:
         settings: Of the job.
         skip_bad_files: Whether files that cannot be read are left out; only for what takes nothing
             for missing because it was not read.
+        known_files: What the ledger knows of the corpus' files.
 
     Raises:
         ConfigurationError: A setting, a file or a column is unusable.
     """
-    inputs = look_at_inputs(settings, skip_bad_files=skip_bad_files, may_write=True)
+    inputs = look_at_inputs(
+        settings, skip_bad_files=skip_bad_files, known_files=known_files, may_write=True
+    )
     check_own_weights(settings, inputs.model)
     return inputs
 
 
 def look_at_inputs(
-    settings: JobSettings, *, skip_bad_files: bool = False, may_write: bool = False
+    settings: JobSettings,
+    *,
+    skip_bad_files: bool = False,
+    known_files: Mapping[str, FileRecord] | None = None,
+    may_write: bool = False,
 ) -> JobInputs:
     """Do as `check_inputs`, for those who start no server: the model's weights need not be there.
 
     Args:
         settings: Of the job.
         skip_bad_files: Whether files that cannot be read are left out.
+        known_files: What the ledger knows of the corpus' files.
         may_write: Whether what follows from the tokenizer is kept in the state folder.
 
     Raises:
         ConfigurationError: A setting, a file or a column is unusable.
     """
     # What is at hand comes first: a model may have to be asked for, and fetched.
-    source = open_corpus(settings, skip_bad_files=skip_bad_files)
+    source = open_corpus(settings, skip_bad_files=skip_bad_files, known_files=known_files)
     model = find_model(settings.model, source=settings.model_source, revision=settings.revision)
     dimension = check_dimension(settings.dimension, model)
     check_max_tokens(settings.max_tokens, model)

@@ -58,7 +58,11 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         run = RecordedRun(settings, ledger=ledger, began=began)
         with run.under_way():
             question = _question_of(settings)
-            inputs = check_inputs(settings, skip_bad_files=settings.on_bad_file == "skip")
+            inputs = check_inputs(
+                settings,
+                skip_bad_files=settings.on_bad_file == "skip",
+                known_files=ledger.files.by_name(),
+            )
             give_back()
             store = stack.enter_context(open_job_store(settings))
             arrangement = arrangement_of(settings)

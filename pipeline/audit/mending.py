@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from embed_index.pipeline.audit.notes import AuditNotes
-from embed_index.pipeline.corpus.source import RowBatch, Source
+from embed_index.pipeline.corpus.source import FileMemory, RowBatch, Source
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.stages.deletion import DeletionLimits
 from embed_index.pipeline.stages.store import Store
@@ -24,7 +24,7 @@ class AffectedDocuments:
         self._source = source
         self._notes = notes
 
-    def read(self) -> Iterator[RowBatch]:
+    def read(self, _memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
         """Yield the affected documents in the corpus' order, and no dead letters."""
         for rows in self._source.read():
             affected = self._notes.take_affected(rows.doc_ids)

@@ -101,15 +101,21 @@ class Part:
         return not _is_encoded(self.batch)
 
 
-def join_small(parts: Iterable[Part]) -> Iterator[list[Part]]:
+def join_small(parts: Iterable[Part | None]) -> Iterator[list[Part]]:
     """Yield parts in groups that are no larger than one may be, so that files may be small.
 
+    None among the parts ends a group.
     Nothing is held of a group whose list is cleared.
     """
     waiting: list[Part] = []
     num_rows, num_bytes = 0, 0
     try:
         for part in parts:
+            if part is None:
+                if waiting:
+                    yield waiting
+                    waiting, num_rows, num_bytes = [], 0, 0
+                continue
             size = part.batch.nbytes
             is_full = num_rows + part.batch.num_rows > MAX_BATCH_ROWS
             if waiting and (

@@ -25,8 +25,6 @@ _MAX_EXACT_DIGITS = 15
 _MAX_INTEGER_DIGITS = 18
 _PLAIN_SCALE = 6
 """With more digits behind the point, Arrow writes small decimals with an exponent."""
-_BLANK_LINE = pa.scalar(b"\n\n", pa.large_binary())
-_NO_BYTES = pa.scalar(None, pa.large_binary())
 _UUID_DASHES = (8, 13, 18, 23)
 _HEX_DIGITS = np.frombuffer("".join(f"{n:02x}" for n in range(256)).encode(), np.uint8).reshape(
     256, 2
@@ -118,11 +116,15 @@ def joined_texts(columns: Sequence[pa.Array]) -> pa.Array:
         return columns[0]
     # Strings need not be UTF-8, so they are joined as bytes.
     parts = [_large_bytes(column) for column in columns]
-    told = [pc.if_else(pc.equal(pc.binary_length(x), 0), _NO_BYTES, x) for x in parts]
+    # Made here: the first scalar that Arrow makes imports pandas where that is installed.
+    no_bytes, empty, blank_line = (
+        pa.scalar(value, pa.large_binary()) for value in (None, b"", b"\n\n")
+    )
+    told = [pc.if_else(pc.equal(pc.binary_length(x), 0), no_bytes, x) for x in parts]
     # Of a row with nothing to join, Arrow would make no row at all.
-    told[0] = pc.if_else(_all_null(told), pa.scalar(b"", pa.large_binary()), told[0])
-    texts = pc.binary_join_element_wise(*told, _BLANK_LINE, null_handling="skip")
-    return pc.if_else(_all_null(parts), _NO_BYTES, texts).view(pa.large_string())
+    told[0] = pc.if_else(_all_null(told), empty, told[0])
+    texts = pc.binary_join_element_wise(*told, blank_line, null_handling="skip")
+    return pc.if_else(_all_null(parts), no_bytes, texts).view(pa.large_string())
 
 
 def whole_numbers(floats: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:

@@ -1,7 +1,8 @@
 """Stream documents from Parquet: row group by row group, only the columns that are needed."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from embed_index.pipeline.corpus.batching import (
 from embed_index.pipeline.corpus.carried_layout import CarriedLayout
 from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.opening import MEND_FILE, changed, open_parquet, readable_errors
-from embed_index.pipeline.corpus.source import RowBatch, RowPlaces
+from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
 from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import SourceRow
+from embed_index.schemas.records import FileRecord, SourceRow
 
 _ROWS_PER_CHECK = 65_536
 _ONE_ROW = pa.record_batch({"": pa.nulls(1)})
@@ -47,6 +49,7 @@ class ParquetSource:
         id_from: IdFrom = "column",
         where: str = "",
         skip_bad_files: bool = False,
+        known_files: Mapping[str, FileRecord] | None = None,
     ) -> None:
         """Open every file's footer and check its columns, so that a bad corpus fails at once.
 
@@ -60,6 +63,8 @@ class ParquetSource:
             where: Condition that rows must meet; empty for none.
             skip_bad_files: Whether one that is not as it should be is left out, as a dead letter;
                 `read` yields these letters last.
+            known_files: What the footers of files said, by the names of these, when they were last
+                read; one that seems to be as it was is opened only to be read.
 
         Raises:
             ConfigurationError: No such file, not Parquet, or a column is missing or of a type
@@ -78,13 +83,14 @@ class ParquetSource:
         self.num_rows = 0
         self._layout = CarriedLayout(self._columns)
         self._last_columns: tuple[pa.Schema | None, FileColumns | None] = (None, None)
+        self._schemas = Schemas()
         self._bad_files = BadFiles(skip=skip_bad_files)
         said: dict[str, None] = {}
         for file, name in zip(self.files, self._names, strict=True):
-            with self._bad_files.left_out(name), open_parquet(file) as parquet:
-                said |= dict.fromkeys(self._columns_of(file, parquet).said)
-                self.num_rows += parquet.metadata.num_rows
-                schema = parquet.schema_arrow
+            with self._bad_files.left_out(name):
+                schema, num_rows = self._footer(file, (known_files or {}).get(name))
+                said |= dict.fromkeys(self._columns_of(file, schema).said)
+                self.num_rows += num_rows
         self._bad_files.check_any_left(len(self.files))
         num_good = len(self.files) - len(self._bad_files.letters())
         lacking = self._layout.check(schema, num_files=num_good)
@@ -93,8 +99,8 @@ class ParquetSource:
         self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
         self._notices += (*said, *lacking)
 
-    def read(self) -> Iterator[RowBatch]:
-        """Yield the rows of all files in order.
+    def read(self, memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
+        """Yield the rows of all files in order, except for those that memory holds.
 
         Raises:
             ConfigurationError: A file became unreadable or is damaged.
@@ -107,7 +113,7 @@ class ParquetSource:
             has_condition=self._columns.condition is not None,
         )
         num_left_out = 0
-        for parts in join_small(self._parts()):
+        for parts in join_small(self._parts(memory)):
             first = parts[0].first_row
             places = RowPlaces.of_spans([(part.first_row, part.batch.num_rows) for part in parts])
             with readable_errors(first.path, first.row_group, first.row):
@@ -124,30 +130,59 @@ class ParquetSource:
             told.append(f"where: {num_left_out:,} rows were left out; none is missing")
         self._notices.extend(text for text in told if text not in self._notices)
 
-    def _parts(self) -> Iterator[Part]:
+    def _parts(self, memory: FileMemory | None) -> Iterator[Part | None]:
+        """Yield what is read, and None where all before it must have been compared."""
+        reading = Reading(self._columns, self.carried_columns)
         for file, name in zip(self.files, self._names, strict=True):
             before = _state(file)
+            digest = None
+            if memory:
+                with _kept_in_place(file):
+                    digest = memory.digest(
+                        file, num_bytes=before[0], reading=reading.of_file(file, name)
+                    )
+                if digest and memory.knows(digest):
+                    yield None
+                    if memory.holds(digest, name=name, modified_ns=before[1]):
+                        _check_unchanged(file, before)
+                        continue
+            footer = None
             with self._bad_files.left_out(name), open_parquet(file) as parquet:
-                columns = self._columns_of(file, parquet)
-                by_column = not _is_signed(file, parquet)
-                num_before = 0
                 try:
-                    for row_group in range(parquet.num_row_groups):
-                        group = _RowGroup(
-                            file=file,
-                            name=name,
-                            number=row_group,
-                            num_before=num_before,
-                            metadata=parquet.metadata.row_group(row_group),
-                            columns=columns,
-                        )
-                        yield from self._read(group, parquet, by_column=by_column)
-                        num_before += group.metadata.num_rows
+                    yield from self._row_groups(file, name, parquet)
                 except ConfigurationError:
                     # Half of one file and half of another look like damage.
                     _check_unchanged(file, before)
                     raise
+                footer = parquet.schema_arrow, parquet.metadata.num_rows
             _check_unchanged(file, before)
+            if memory and footer:
+                memory.note(
+                    FileRecord(
+                        name=name,
+                        num_bytes=before[0],
+                        modified_ns=before[1],
+                        digest=digest,
+                        num_rows=footer[1],
+                        schema=self._schemas.write(footer[0]),
+                    )
+                )
+
+    def _row_groups(self, file: Path, name: str, parquet: pq.ParquetFile) -> Iterator[Part]:
+        columns = self._columns_of(file, parquet.schema_arrow)
+        by_column = not _is_signed(file, parquet)
+        num_before = 0
+        for row_group in range(parquet.num_row_groups):
+            group = _RowGroup(
+                file=file,
+                name=name,
+                number=row_group,
+                num_before=num_before,
+                metadata=parquet.metadata.row_group(row_group),
+                columns=columns,
+            )
+            yield from self._read(group, parquet, by_column=by_column)
+            num_before += group.metadata.num_rows
 
     def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
         """Give columns that are null in every row the types that a collection has for them."""
@@ -162,8 +197,14 @@ class ParquetSource:
         notices, self._notices = self._notices, []
         return [*notices, *self._bad_files.take_untold()]
 
-    def _columns_of(self, file: Path, parquet: pq.ParquetFile) -> FileColumns:
-        schema, (last, columns) = parquet.schema_arrow, self._last_columns
+    def _footer(self, file: Path, known: FileRecord | None) -> tuple[pa.Schema, int]:
+        if known and _state(file) == (known.num_bytes, known.modified_ns):
+            return self._schemas.read(known.schema), known.num_rows
+        with open_parquet(file) as parquet:
+            return parquet.schema_arrow, parquet.metadata.num_rows
+
+    def _columns_of(self, file: Path, schema: pa.Schema) -> FileColumns:
+        last, columns = self._last_columns
         if columns is None or not (columns.stand_in_file and schema.equals(last)):
             columns = self._columns.of_file(file, schema)
         self._last_columns = (schema, columns)
@@ -274,17 +315,21 @@ class _RowGroup:
 
 
 def _is_signed(file: Path, parquet: pq.ParquetFile) -> bool:
-    try:
+    with _kept_in_place(file):
         return is_signed(file, parquet.metadata)
+
+
+@contextmanager
+def _kept_in_place(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise changed(file) from error
 
 
 def _state(file: Path) -> tuple[int, int]:
-    try:
+    with _kept_in_place(file):
         status = file.stat()
-    except OSError as error:
-        raise changed(file) from error
     return status.st_size, status.st_mtime_ns
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.carried import CarriedRows
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.records import CarriedValue, DeadLetter, Document, SourceRow, Words
+from embed_index.schemas.records import (
+    CarriedValue,
+    DeadLetter,
+    Document,
+    FileRecord,
+    SourceRow,
+    Words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,13 @@ class RowPlaces:
         first = self.first_rows[span]
         begin = self.ends[span - 1] if span else 0
         return replace(first, row=first.row + number - begin)
+
+    def file_ends(self) -> list[tuple[str, int]]:
+        """Return, file by file, its name and how many of the rows meant come up to its end."""
+        paths = [first.path for first in self.first_rows]
+        last = [n for n, path in enumerate(paths) if [path] != paths[n + 1 : n + 2]]
+        ends = np.searchsorted(self.numbers, [self.ends[place] for place in last])
+        return list(zip([paths[place] for place in last], ends.tolist(), strict=True))
 
     def take(self, rows: Sequence[int]) -> "RowPlaces":
         """Return the places of some of the rows, in the order given."""
@@ -95,6 +110,10 @@ class RowBatch:
         yield np.ascontiguousarray(self.text_hashes).view("<u4").astype(np.uint64)
         yield from self.carried_rows.words()
 
+    def file_ends(self) -> list[tuple[str, int]]:
+        """Return, file by file, its name and how many good rows come up to its end."""
+        return self.places.file_ends()
+
     def source(self, place: int) -> SourceRow:
         """Return where a good row stands in the corpus."""
         return self.places.source(place)
@@ -134,7 +153,7 @@ class FirstDocuments:
         self._source = source
         self._limit = limit
 
-    def read(self) -> Iterator[RowBatch]:
+    def read(self, _memory: "FileMemory | None" = None, /) -> Iterator[RowBatch]:
         """Yield so many good rows; what is behind them is not read."""
         remaining = self._limit
         for rows in self._source.read():
@@ -146,8 +165,35 @@ class FirstDocuments:
                 return
 
 
+class FileMemory(Protocol):
+    """What is remembered of a corpus' files between two readings of them."""
+
+    def digest(self, file: Path, *, num_bytes: int, reading: bytes) -> bytes | None:
+        """Return a digest of a file's bytes and of how they are read; None if it is not worth it.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+
+    def knows(self, digest: bytes) -> bool:
+        """Tell whether the last pass had such a file."""
+
+    def holds(self, digest: bytes, *, name: str, modified_ns: int) -> bool:
+        """Tell whether all documents of a file that is known are as they were; then they are met.
+
+        Those that stand before it in the corpus must be met already.
+        """
+
+    def note(self, file: FileRecord) -> None:
+        """Take note of a file that was read to its end."""
+
+
 class Source(Protocol):
     """Where documents come from."""
 
-    def read(self) -> Iterator[RowBatch]:
-        """Yield the rows of the corpus, in the same order every time."""
+    def read(self, memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
+        """Yield the rows of the corpus, in the same order every time.
+
+        Args:
+            memory: Spares the reading of files that are as they were, where whole files are read.
+        """

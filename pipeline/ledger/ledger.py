@@ -13,6 +13,7 @@ from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.figures import FigureHistory
 from embed_index.pipeline.ledger.file import LEDGER_COMPANIONS, LedgerFile
+from embed_index.pipeline.ledger.files import FileLedger
 from embed_index.pipeline.ledger.letters import OpenDeadLetters
 from embed_index.pipeline.ledger.runs import RunHistory
 from embed_index.schemas.errors import UnavailableError
@@ -34,6 +35,7 @@ class Ledger:
         self.runs = RunHistory(self._file)
         self.dead_letters = OpenDeadLetters(self._file)
         self.figures = FigureHistory(self._file)
+        self.files = FileLedger(self._file)
 
     def close(self) -> None:
         """Close the file; closing twice does nothing."""

@@ -1,6 +1,6 @@
 """Digests of the corpus as it was read last, so that what is unchanged costs a comparison.
 
-A stretch is a batch of consecutive documents as the source delivers it. Its digest covers ids,
+A stretch is what a batch, as the source delivers it, has of one file. Its digest covers ids,
 texts' hashes and metadata of all of them in their order, and the ledger keeps it with the
 documents' row ids and a digest of each. Only a sealed one counts, and it is sealed only when the
 ledger's own rows prove to be the same. So a stretch that is as it was is recognised whole, and one
@@ -25,6 +25,8 @@ from embed_index.pipeline.ledger.file import LedgerFile
 from embed_index.pipeline.ledger.seen_rows import RowIds, SeenRows
 from embed_index.schemas.records import Words
 
+PROOF_BYTES = 16
+"""Of what `prove` says of one document."""
 _DIGEST_BYTES = 16
 _MAX_KNOWN_DOCUMENTS = 1 << 24
 _STRETCH_DOCUMENTS = 2048
@@ -47,6 +49,9 @@ class Stretch(Protocol):
     @property
     def carried_hashes(self) -> Sequence[str]:
         """The hashes of the carried values."""
+
+    def file_ends(self) -> list[tuple[str, int]]:
+        """Return, file by file, its name and how many documents come up to its end."""
 
     def words(self) -> Iterable[Words]:
         """Yield by column, ids first, numbers that tell every document from any other."""
@@ -94,6 +99,7 @@ class Stretches:
         touched = file.query("SELECT rows FROM touched_rows WHERE version_id = ?", (version_id,))
         for (packed,) in touched:
             self._touched.add(_unpack_rows(packed))
+        self._is_touched = bool(touched)
 
     def digests(self, stretch: Stretch) -> Digests:
         """Return a digest of each document by itself."""
@@ -106,7 +112,7 @@ class Stretches:
             return None
         sql = "SELECT rows FROM stretch_documents WHERE stretch_id = ?"
         rows = _unpack_rows(self._file.query(sql, (stretch_id,))[0][0])
-        if self._touched.contains(rows).any():
+        if self._is_touched and self._touched.contains(rows).any():
             return None
         self._place = bisect_right(self._order, stretch_id)
         return rows
@@ -140,11 +146,11 @@ class Stretches:
         if len(self._proposed) == _STRETCHES_PER_TRANSACTION:
             self._write_proposed()
 
-    def seal(self) -> None:
+    def seal(self) -> set[bytes]:
         """Seal the proposed stretches that the ledger confirms, drop what was not met.
 
         Only after a complete pass whose documents are committed. Nothing is written where nothing
-        differs from the last pass.
+        differs from the last pass. Returns the digests of those that are sealed.
         """
         self._write_proposed()
         stretches = self._file.query(
@@ -155,8 +161,9 @@ class Stretches:
         is_kept = {stretch for stretch, _, is_sealed in met if is_sealed}.union(true)
         false = [stretch for stretch, _, _ in stretches if stretch not in is_kept]
         touched = "SELECT 1 FROM touched_rows WHERE version_id = ? LIMIT 1"
+        digests = {digest for stretch, digest, _ in met if stretch in is_kept}
         if not (true or false or self._file.query(touched, (self._version_id,))):
-            return
+            return digests
         with self._file.transaction() as connection:
             for sql, ids in (
                 ("DELETE FROM stretches WHERE id = ?", false),
@@ -165,6 +172,7 @@ class Stretches:
                 connection.executemany(sql, ((stretch,) for stretch in ids))
             # A stretch that was touched before the pass was not found, nor met by its documents.
             connection.execute("DELETE FROM touched_rows WHERE version_id = ?", (self._version_id,))
+        return digests
 
     def _write_proposed(self) -> None:
         if not self._proposed:
@@ -292,7 +300,7 @@ def prove(
     # Both hashes have one length, so that no two documents share an input.
     columns = zip(doc_hashes, carried_hashes, doc_ids, strict=True)
     return b"".join(
-        hashlib.blake2b((text + carried + doc_id).encode(), digest_size=_DIGEST_BYTES).digest()
+        hashlib.blake2b((text + carried + doc_id).encode(), digest_size=PROOF_BYTES).digest()
         for text, carried, doc_id in columns
     )
 

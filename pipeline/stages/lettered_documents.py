@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from embed_index.pipeline.corpus.source import RowBatch, Source
+from embed_index.pipeline.corpus.source import FileMemory, RowBatch, Source
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.letters import printable
 from embed_index.schemas.records import DeadLetter, SourceRow
@@ -34,7 +34,7 @@ class LetteredDocuments:
         self.readable: list[SourceRow] = []
         """Refused rows and files that could be read this time; complete when reading is over."""
 
-    def read(self) -> Iterator[RowBatch]:
+    def read(self, _memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
         """Yield the rows that the letters are about, good and bad, in the corpus' order."""
         if self._places or self._files:
             self._find_readable()

@@ -76,6 +76,9 @@ class Numbered:
     def carried_hashes(self) -> Sequence[str]:
         return [CARRIED_HASH] * len(self.numbers)
 
+    def file_ends(self) -> list[tuple[str, int]]:
+        return [("all.parquet", len(self.numbers))]
+
     def words(self) -> Iterator[Words]:
         yield self.numbers[:, None].astype(np.uint64)
         yield self.hashes.astype(np.uint64)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.conversion import RowConversion
-from embed_index.pipeline.corpus.source import RowBatch, RowPlaces, Source
+from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces, Source
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.model.splitter import TextSplitter, Tokenizer
@@ -28,7 +28,7 @@ DIMENSION = 32
 class EndlessSource:
     """Documents that fill a batch, and then nothing that needs work, without an end."""
 
-    def read(self) -> Iterator[RowBatch]:
+    def read(self, _memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
         yield rows(range(10))
         while True:
             yield rows(range(0))
@@ -37,7 +37,7 @@ class EndlessSource:
 class LargeDocument:
     """One document of about a thousand chunks."""
 
-    def read(self) -> Iterator[RowBatch]:
+    def read(self, _memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
         yield rows(range(1), times=3000)
 
 

@@ -18,6 +18,10 @@ class Documents:
     doc_ids: Sequence[str]
     doc_hashes: Sequence[str]
     carried_hashes: Sequence[str]
+    file: str = "all.parquet"
+
+    def file_ends(self) -> list[tuple[str, int]]:
+        return [(self.file, len(self.doc_ids))]
 
     def words(self) -> Iterator[Words]:
         for column in (self.doc_ids, self.doc_hashes, self.carried_hashes):

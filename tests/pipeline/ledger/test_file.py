@@ -104,7 +104,7 @@ def test_a_file_that_is_damaged_inside_is_named_when_it_is_read(path: Path) -> N
         documents = ledger.documents("docs_v1", collection_id="first")
         documents.register(f"doc-{i}" for i in range(5000))
     with path.open("r+b") as file:
-        file.seek(20 * 4096)
+        file.seek(40 * 4096)
         file.write(os.urandom(40 * 4096))
 
     with Ledger(path) as ledger, pytest.raises(ConfigurationError, match="damaged"):
