@@ -38,7 +38,11 @@ from embed_index.pipeline.stages.open_documents import (
 )
 from embed_index.pipeline.stages.packing import TokenPacker, merge_batches
 from embed_index.pipeline.stages.reuse import VectorFinder, batch_reused
-from embed_index.pipeline.stages.stopping import StoppableSplitter, until_stopped
+from embed_index.pipeline.stages.stopping import (
+    StoppableSplitter,
+    read_until_stopped,
+    until_stopped,
+)
 from embed_index.pipeline.stages.store import Store
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
 from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
@@ -216,7 +220,7 @@ class Indexing:
     def _pieces(self) -> Iterator[ChunkBatch | EmbeddedBatch | OpenDocument]:
         """Yield what must be embedded, what only must be written again, or not even that."""
         packer = TokenPacker(max_tokens=self._limits.batch_tokens, max_chunks=_MAX_CHUNKS_PER_BATCH)
-        for rows in self._source.read(self._files):
+        for rows in read_until_stopped(self._source.read(self._files), self._stopping):
             for piece in self._prepare(rows):
                 if self._stopping.is_set():
                     return

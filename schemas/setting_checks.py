@@ -92,6 +92,11 @@ def resource_groups(names: tuple[str, ...]) -> tuple[str, ...]:
     return distinct(names)
 
 
+def endpoint(url: str) -> str:
+    """Accept the URL of a store, or none."""
+    return _url(url) if url else url
+
+
 def server_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
     """Accept distinct URLs of embedding servers."""
     return distinct(tuple(_url(url) for url in urls))

@@ -15,7 +15,7 @@ class SourceSettings(Section):
         tuple[str, ...],
         Setting(
             section="source",
-            help="Parquet file, folder or glob pattern; may be repeated.",
+            help="Parquet file, folder, pattern or address (s3://bucket/corpus); may be repeated.",
             location="path_or_url",
         ),
         AfterValidator(check.distinct),
@@ -65,3 +65,22 @@ class SourceSettings(Section):
             help="What a file that cannot be read does: end the run, or count as a dead letter.",
         ),
     ] = "stop"
+    source_endpoint: Annotated[
+        str,
+        Setting(
+            section="source",
+            key="endpoint",
+            env="AWS_ENDPOINT_URL",
+            help="Store behind s3:// addresses, as http(s)://host:port; empty for AWS.",
+        ),
+        AfterValidator(check.endpoint),
+    ] = ""
+    source_region: Annotated[
+        str,
+        Setting(
+            section="source",
+            key="region",
+            env="AWS_REGION",
+            help="Region of the bucket; empty to find it out.",
+        ),
+    ] = ""

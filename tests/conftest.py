@@ -22,6 +22,7 @@ pytest_plugins = [
     "milvus_fixtures",
     "process_marks",
     "sglang_fixtures",
+    "storage_fixtures",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,13 +18,13 @@ LAYERS = ("schemas", "pipeline", "jobs")
 FLOORS = (
     ("schemas",),
     (
-        "pipeline/corpus",
         "pipeline/disk",
         "pipeline/model",
         "pipeline/report",
         "pipeline/secrecy",
+        "pipeline/storage",
     ),
-    ("pipeline/embedding", "pipeline/ledger", "pipeline/milvus"),
+    ("pipeline/corpus", "pipeline/embedding", "pipeline/ledger", "pipeline/milvus"),
     ("pipeline/server", "pipeline/stages", "pipeline/versions"),
     (
         "pipeline/archive",
@@ -52,13 +52,14 @@ FLOORS = (
 
 PRIVATE = {
     "pipeline/corpus": {
-        *("carried_layout", "casts", "conditions", "conversion", "paths", "row_checks"),
-        "text_column",
+        *("carried_layout", "casts", "conditions", "conversion", "nodes", "paths", "row_checks"),
+        *("text_column", "walk"),
     },
     "pipeline/embedding": {"description", "wire"},
     "pipeline/ledger": {"file"},
     "pipeline/library": {"loop"},
     "pipeline/milvus": {"connection", "lite", "schema", "sdk"},
+    "pipeline/storage": {"faults", "ranges"},
     "jobs/deployment": {"template"},
     "pipeline/server": {"child", "cpu_platform", "gate", "process_group", "suspects"},
 }

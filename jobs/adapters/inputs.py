@@ -17,6 +17,9 @@ from embed_index.pipeline.model.files import (
 )
 from embed_index.pipeline.model.splitter import SPLITTER_VERSION, TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_prompt
+from embed_index.pipeline.storage.requests import PATIENT, Patience
+from embed_index.pipeline.storage.store import Storage
+from embed_index.pipeline.storage.systems import S3Access
 from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import FileRecord
@@ -95,8 +98,16 @@ def open_corpus(
     *,
     skip_bad_files: bool = False,
     known_files: Mapping[str, FileRecord] | None = None,
+    patience: Patience = PATIENT,
 ) -> ParquetSource:
-    """Open the files of a job; arguments and errors as of `check_inputs`."""
+    """Open the files of a job; other arguments and errors as of `check_inputs`.
+
+    Args:
+        settings: Of the job.
+        skip_bad_files: Whether files that cannot be read are left out.
+        known_files: What is known of them from the last run.
+        patience: How long their stores are waited for.
+    """
     return ParquetSource(
         settings.input,
         id_column=settings.id_column,
@@ -106,7 +117,19 @@ def open_corpus(
         where=settings.where,
         skip_bad_files=skip_bad_files,
         known_files=known_files,
+        storage=open_storage(settings, patience=patience),
     )
+
+
+def open_storage(settings: JobSettings, *, patience: Patience = PATIENT) -> Storage:
+    """Return the stores of a job, of which none is asked anything yet.
+
+    Args:
+        settings: Of the job.
+        patience: How long each is waited for.
+    """
+    access = S3Access(endpoint=settings.source_endpoint, region=settings.source_region)
+    return Storage(access, patience=patience)
 
 
 def check_inputs(

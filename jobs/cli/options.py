@@ -84,6 +84,11 @@ def import_options(command: Decorated) -> Decorated:
     return _add(command, (*_STORE, *own, *settings_of(["index"])))
 
 
+def storage_options(command: Decorated) -> Decorated:
+    """Add where stores are in which corpora may be."""
+    return _add(command, ("source_endpoint", "source_region"))
+
+
 def chunk_options(command: Decorated) -> Decorated:
     """Add what decides how documents are read and cut."""
     sections = settings_of(["source", "chunking"])

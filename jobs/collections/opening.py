@@ -33,6 +33,8 @@ def open_collection(
     id_column: str | None = None,
     id_from: str | None = None,
     text_column: str | Sequence[str] | None = None,
+    source_endpoint: str | None = None,
+    source_region: str | None = None,
     state_dir: str | PathLike[str] | None = None,
     request_timeout_seconds: float | None = None,
 ) -> "Collection":
@@ -54,10 +56,12 @@ def open_collection(
         model: Folder of the model, where the collection was made with one that is on no hub and the
             server is on another host.
         job: Job file to take settings from, such as where the corpus is.
-        input: Parquet files, folders or patterns of the corpus, for whole texts.
+        input: Parquet files, folders, patterns or addresses of the corpus, for whole texts.
         id_column: Its column with the document's id.
         id_from: As the job has it, where ids are made of texts or places.
         text_column: Its column with the text, or several.
+        source_endpoint: Store behind its `s3://` addresses; empty for AWS.
+        source_region: Region of their buckets; empty to find it out.
         state_dir: Folder from which `embed-index serve` runs.
         request_timeout_seconds: How long one embedding request may take; 60 unless set.
 
@@ -76,6 +80,8 @@ def open_collection(
         "model": model,
         "id_column": id_column,
         "id_from": id_from,
+        "source_endpoint": source_endpoint,
+        "source_region": source_region,
         "state_dir": state_dir,
     }
     given: dict[str, object] = {
@@ -127,18 +133,21 @@ def open_from_settings(
         ConfigurationError: There is no such collection of ours.
         StoreError: Milvus cannot be used.
     """
+    from embed_index.jobs.adapters.inputs import open_storage
     from embed_index.jobs.adapters.places import open_existing_store
     from embed_index.jobs.adapters.query_servers import query_servers
     from embed_index.pipeline.corpus.lookup import CorpusPlace
     from embed_index.pipeline.library.collection import Collection
     from embed_index.pipeline.library.queries import QueryEmbedder
     from embed_index.pipeline.milvus.retry import OutagePolicy
+    from embed_index.pipeline.storage.requests import BRIEF
 
     corpus = CorpusPlace(
         inputs=settings.input,
         id_column=settings.id_column,
         text_columns=settings.text_column,
         id_from=settings.id_from,
+        storage=open_storage(settings, patience=BRIEF),
     )
     return Collection(
         collection,

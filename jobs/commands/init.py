@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.options import SettingCommand, storage_options
 
-@click.command()
-@click.argument("corpus", type=click.Path(path_type=Path), metavar="FILE_OR_FOLDER")
+
+@click.command(cls=SettingCommand)
+@click.argument("corpus", type=click.Path(), metavar="FILE_OR_FOLDER")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -15,7 +17,10 @@ import click
     show_default=True,
     help="File to write, which must not exist; - for standard output.",
 )
-def init(*, corpus: Path, output: Path) -> None:
+@storage_options
+def init(
+    *, corpus: str, output: Path, source_endpoint: str | None, source_region: str | None
+) -> None:
     """Look at Parquet and write a job file for it.
 
     It looks at the columns and the first rows, and writes down what it takes for the document's
@@ -24,11 +29,18 @@ def init(*, corpus: Path, output: Path) -> None:
     \b
     embed-index init corpus/
     embed-index init articles.parquet --output articles.toml
+    embed-index init s3://bucket/articles --source-region eu-central-1
     """  # noqa: D301 - Click wants the character
     from embed_index.jobs.settings.draft import draft_job_file, write_draft
+    from embed_index.jobs.settings.loading import load_settings
 
     to_stdout = str(output) == "-"
-    draft = draft_job_file(corpus, folder=Path() if to_stdout else output.parent)
+    storage = {"source_endpoint": source_endpoint, "source_region": source_region}
+    draft = draft_job_file(
+        corpus,
+        folder=Path() if to_stdout else output.parent,
+        settings=load_settings(flags=storage).settings,
+    )
     if to_stdout:
         click.echo(draft.text, nl=False)
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embed_index.jobs.adapters.inputs import build_splitter, open_corpus
+from embed_index.pipeline.storage.requests import BRIEF
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan
 from embed_index.schemas.settings import JobSettings
@@ -43,7 +44,7 @@ def cut_of_corpus(settings: JobSettings, doc_id: str) -> CutDocument:
     Raises:
         ConfigurationError: The corpus or the model is unusable, or there is no such document.
     """
-    for rows in open_corpus(settings).read():
+    for rows in open_corpus(settings, patience=BRIEF).read():
         for place, known in enumerate(rows.doc_ids):
             if known == doc_id:
                 return _cut(settings, rows.document(place).text, name=doc_id)

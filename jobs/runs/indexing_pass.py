@@ -140,7 +140,7 @@ class IndexingPass:
     async def _index_and(self, settle: Callable[[], None]) -> None:
         settings = self._job.inputs.settings
         self._reporter.started(collection=settings.collection, num_documents=self._num_documents)
-        with stopping_on_signals(self.flow.stop, grace_seconds=settings.grace_seconds):
+        with stopping_on_signals(self._stop, grace_seconds=settings.grace_seconds):
             try:
                 async with AsyncExitStack() as servers:
                     await self._index(servers)
@@ -150,6 +150,12 @@ class IndexingPass:
                 self._job.store.close()
                 raise
         self._report_progress()
+
+    def _stop(self) -> bool:
+        has_work = self.flow.stop()
+        # A store that stays away would be waited for longer than any grace period.
+        self._job.inputs.source.stop_waiting()
+        return has_work
 
     async def _index(self, servers: AsyncExitStack) -> None:
         used: list[EmbeddingService] = []

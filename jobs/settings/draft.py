@@ -3,8 +3,9 @@
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from embed_index.jobs.settings.show import toml_literal
 from embed_index.pipeline.corpus.guesses import (
@@ -16,6 +17,10 @@ from embed_index.pipeline.corpus.guesses import (
     guess_title,
 )
 from embed_index.pipeline.corpus.survey import CorpusSurvey, SurveyedColumn, survey_corpus
+from embed_index.pipeline.storage.address import scheme_of
+from embed_index.pipeline.storage.requests import BRIEF
+from embed_index.pipeline.storage.store import Storage
+from embed_index.pipeline.storage.systems import S3Access
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -38,18 +43,27 @@ class Draft:
     """Empty for none."""
 
 
-def draft_job_file(corpus: Path, *, folder: Path) -> Draft:
+def draft_job_file(corpus: str, *, folder: Path, settings: JobSettings) -> Draft:
     """Look at a corpus and draft its job file.
 
     Args:
-        corpus: Parquet file, or folder with some.
+        corpus: Parquet file, or folder with some, on a disk or in a store.
         folder: Where the job file will lie.
+        settings: Say where stores are.
 
     Raises:
         ConfigurationError: The corpus cannot be read, or no column of it can be the text.
+        UnavailableError: Its store stays away.
     """
-    survey = survey_corpus([str(corpus)])
-    return draft(survey, corpus=_named_from(folder, corpus), name=_name_of(corpus))
+    endpoint, region = settings.source_endpoint, settings.source_region
+    storage = Storage(S3Access(endpoint=endpoint, region=region), patience=BRIEF)
+    survey = survey_corpus([corpus], storage=storage)
+    place = {"input": corpus}
+    if scheme_of(corpus) is None:
+        place = {"input": _named_from(folder, Path(corpus))}
+    elif scheme_of(corpus) != "file":
+        place |= {key: x for key, x in (("endpoint", endpoint), ("region", region)) if x}
+    return draft(survey, place=place, name=_name_of(corpus))
 
 
 def write_draft(text: str, *, output: Path) -> None:
@@ -73,12 +87,12 @@ def write_draft(text: str, *, output: Path) -> None:
         ) from None
 
 
-def draft(survey: CorpusSurvey, *, corpus: str, name: str) -> Draft:
+def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft:
     """Draft the job file of a surveyed corpus.
 
     Args:
         survey: What the corpus looks like.
-        corpus: As the job file shall name it.
+        place: What the job file shall say of where it is, by key.
         name: Of the corpus, of which the collection's name is made.
 
     Raises:
@@ -87,13 +101,13 @@ def draft(survey: CorpusSurvey, *, corpus: str, name: str) -> Draft:
     text = guess_text(survey)
     if text is None:
         raise ConfigurationError(
-            f"{corpus} has no column of texts; it has {_listed(survey) or 'no columns'}",
+            f"{place['input']} has no column of texts; it has {_listed(survey) or 'no columns'}",
             remedy="The text must be a column of strings. If one of these is, name it in a job"
             " file of your own with `text_column` under [source].",
         )
     identity = guess_id(survey, text=text.column)
     sections = (
-        _source(survey, corpus=corpus, text=text, identity=identity),
+        _source(survey, place=place, text=text, identity=identity),
         _MODEL,
         _chunking(text.column),
         _milvus(name),
@@ -116,7 +130,9 @@ def _named_from(folder: Path, corpus: Path) -> str:
     return str(corpus.relative_to(folder) if corpus.is_relative_to(folder) else corpus)
 
 
-def _name_of(corpus: Path) -> str:
+def _name_of(corpus: str) -> str:
+    if scheme_of(corpus) is not None:
+        return PurePosixPath(corpus).name.removesuffix(".parquet")
     whole = Path(os.path.abspath(corpus))  # noqa: PTH100 - resolve() would follow links
     return whole.name if whole.is_dir() else whole.stem
 
@@ -131,9 +147,13 @@ def collection_name(name: str) -> str:
 
 
 def _source(
-    survey: CorpusSurvey, *, corpus: str, text: GuessedColumn, identity: GuessedColumn | None
+    survey: CorpusSurvey,
+    *,
+    place: Mapping[str, str],
+    text: GuessedColumn,
+    identity: GuessedColumn | None,
 ) -> str:
-    lines = ["[source]", f"input = {toml_literal(corpus)}"]
+    lines = ["[source]", *(f"{key} = {toml_literal(value)}" for key, value in place.items())]
     question = _open_question(survey, text=text.column, identity=identity)
     lines += [f"# TO DECIDE: {question}".replace("\n", "\n# ")] if question else []
     if identity is None:

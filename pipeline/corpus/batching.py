@@ -7,7 +7,6 @@ once. Columns that may be of that kind are read as such, and cut before they are
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from embed_index.pipeline.corpus.files import CorpusFile, open_bytes
 from embed_index.schemas.errors import EmbedIndexError
 from embed_index.schemas.records import SourceRow
 
@@ -29,12 +29,12 @@ _MAX_REFERENCE_BYTES = 8
 """What a value takes that only refers to a dictionary; whole values of texts take more."""
 
 
-def is_signed(file: Path, metadata: pq.FileMetaData) -> bool:
+def is_signed(file: CorpusFile, metadata: pq.FileMetaData) -> bool:
     """Tell whether a footer is signed, as it is in a file some of whose columns are encrypted.
 
     Asked about such a column, pyarrow's metadata end the process; reading it raises an error.
     """
-    with file.open("rb") as opened:
+    with open_bytes(file) as opened:
         opened.seek(-_TAIL_BYTES, os.SEEK_END)
         num_bytes = int.from_bytes(opened.read(4), "little")
     return bool(num_bytes - metadata.serialized_size == _SIGNATURE_BYTES)

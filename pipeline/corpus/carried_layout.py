@@ -1,10 +1,10 @@
 """The carried columns of all files together: their names, and the one type of each."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
+from embed_index.pipeline.corpus.files import CorpusFile
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, missing_column
 from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
@@ -18,13 +18,13 @@ class CarriedLayout:
         self._columns = columns
         self._names = [carried_source(entry)[1] for entry in columns.carry]
         self._types: list[CarriedType | None] = [None] * len(self._names)
-        self._first: list[Path | None] = [None] * len(self._names)
+        self._first: list[CorpusFile | None] = [None] * len(self._names)
         self._is_mixed = [False] * len(self._names)
-        self._lacking: list[list[Path]] = [[] for _ in self._names]
+        self._lacking: list[list[CorpusFile]] = [[] for _ in self._names]
         self._not_in_condition: dict[str, int] = {}
         self._is_settled = False
 
-    def add(self, file: Path, columns: FileColumns) -> None:
+    def add(self, file: CorpusFile, columns: FileColumns) -> None:
         """Take in what one file has.
 
         Raises:
@@ -40,7 +40,7 @@ class CarriedLayout:
                 absent = self._not_in_condition.get(name, 0)
                 self._not_in_condition[name] = absent + (column is None)
 
-    def _add(self, place: int, file: Path, here: CarriedType) -> None:
+    def _add(self, place: int, file: CorpusFile, here: CarriedType) -> None:
         there = self._types[place]
         if {here, there} == {"integer", "number"}:
             # Rows whose numbers are not exactly the same in both are refused, one by one.
@@ -68,7 +68,7 @@ class CarriedLayout:
         notices = []
         for name, absent in self._not_in_condition.items():
             if absent == num_files:
-                raise missing_column("where", name, file=Path("the corpus"), schema=schema)
+                raise missing_column("where", name, file="the corpus", schema=schema)
         for place, lacking in enumerate(self._lacking):
             name, _ = carried_source(self._columns.carry[place])
             if len(lacking) == num_files:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 import orjson
 import pyarrow as pa
 
+from embed_index.pipeline.corpus.files import CorpusFile, folders_of
 from embed_index.pipeline.corpus.layout import Columns
 from embed_index.schemas.columns import CarriedColumn
 
@@ -44,8 +44,8 @@ class Reading:
             (version("embed-index"), pa.__version__, plain, condition, repr(carried))
         )
 
-    def of_file(self, file: Path, name: str) -> bytes:
+    def of_file(self, file: CorpusFile, name: str) -> bytes:
         """Return what decides it for a file in its place, of which folders say something, too."""
-        folders = [part for part in file.parts[:-1] if "=" in part]
+        folders = [part for part in folders_of(file) if "=" in part]
         named = name if self._id_from == "place" else ""
         return self._of_all + orjson.dumps((folders, named)) if folders or named else self._of_all

@@ -1,7 +1,6 @@
 """Which columns of a file are read, where they stand, and how their types are read."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from embed_index.pipeline.corpus.casts import (
     read_texts,
 )
 from embed_index.pipeline.corpus.conditions import Condition
+from embed_index.pipeline.corpus.files import CorpusFile
 from embed_index.pipeline.corpus.paths import (
     AmbiguousColumnError,
     ColumnPath,
@@ -151,7 +151,7 @@ class Columns:
     id_from: IdFrom = "column"
     condition: Condition | None = None
 
-    def of_file(self, file: Path, schema: pa.Schema) -> FileColumns:
+    def of_file(self, file: CorpusFile, schema: pa.Schema) -> FileColumns:
         """Return where a file has the columns, and how they are read.
 
         Raises:
@@ -184,7 +184,9 @@ class Columns:
         return columns
 
 
-def missing_column(setting: str, name: str, *, file: Path, schema: pa.Schema) -> ConfigurationError:
+def missing_column(
+    setting: str, name: str, *, file: CorpusFile | str, schema: pa.Schema
+) -> ConfigurationError:
     """Return the error of a column that is not there."""
     return _refusal(setting, name, "no column", file=file, schema=schema)
 
@@ -192,7 +194,7 @@ def missing_column(setting: str, name: str, *, file: Path, schema: pa.Schema) ->
 class _Found:
     """Finds the columns of one file, and keeps what is to be said of them."""
 
-    def __init__(self, file: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: CorpusFile, schema: pa.Schema) -> None:
         self._file = file
         self._schema = schema
         self.said: list[str] = []
@@ -228,7 +230,7 @@ class _Found:
 
 
 def _refusal(
-    setting: str, name: str, which: str, *, file: Path, schema: pa.Schema
+    setting: str, name: str, which: str, *, file: CorpusFile | str, schema: pa.Schema
 ) -> ConfigurationError:
     what = f"Set {setting} to one."
     if setting == "carry":

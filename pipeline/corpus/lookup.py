@@ -13,6 +13,7 @@ from embed_index.pipeline.corpus.layout import Columns, FileColumn, FileColumns,
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.corpus.text_column import TextColumn
+from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.ids import text_hash
 
 _IDS_PER_BATCH = 65_536
@@ -27,6 +28,8 @@ class CorpusPlace:
     id_column: str
     text_columns: tuple[str, ...]
     id_from: IdFrom = "column"
+    storage: Storage | None = None
+    """Where addresses are looked at; None for stores in their usual places."""
 
 
 def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) -> str | None:
@@ -42,8 +45,9 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
 
     Raises:
         ConfigurationError: The corpus is not there, or lacks a column.
+        UnavailableError: Its store stays away.
     """
-    listing = list_corpus(place.inputs)
+    listing = list_corpus(place.inputs, storage=place.storage)
     columns = Columns(
         id_column=place.id_column,
         text_columns=place.text_columns,

@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed_index.schemas.errors import ConfigurationError, UnavailableError
+from embed_index.pipeline.corpus.files import CorpusFile, open_bytes
+from embed_index.pipeline.storage.files import changed
+from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.limits import LFS_POINTER
 
 _READ_BUFFER_BYTES = 1 << 20
@@ -18,15 +20,28 @@ MEND_FILE = (
 )
 
 
-def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
+@contextmanager
+def open_parquet(
+    file: CorpusFile, *, read_dictionary: Sequence[str] = ()
+) -> Iterator[pq.ParquetFile]:
     """Open a file whose pages are verified where they hold a checksum.
 
     Raises:
         ConfigurationError: It is no Parquet file that can be read.
+        UnavailableError: It was taken away, or its store stays away.
     """
+    parquet = _opened(file, read_dictionary)
+    try:
+        yield parquet
+    finally:
+        # pyarrow by itself closes what it opened, and that are paths alone.
+        parquet.close(force=True)
+
+
+def _opened(file: CorpusFile, read_dictionary: Sequence[str]) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(
-            file,
+            file if isinstance(file, Path) else file.open(),
             buffer_size=_READ_BUFFER_BYTES,
             pre_buffer=False,
             # The nanoseconds that Arrow would make of INT96 wrap round outside of 1677 to 2262.
@@ -61,14 +76,14 @@ def open_parquet(file: Path, *, read_dictionary: Sequence[str] = ()) -> pq.Parqu
         ) from error
 
 
-def _is_pointer(file: Path) -> bool:
-    with suppress(OSError), file.open("rb") as opened:
+def _is_pointer(file: CorpusFile) -> bool:
+    with suppress(OSError), open_bytes(file) as opened:
         return opened.read(len(LFS_POINTER)) == LFS_POINTER
     return False
 
 
 @contextmanager
-def readable_errors(file: Path | str, row_group: int, row: int) -> Iterator[None]:
+def readable_errors(file: CorpusFile | str, row_group: int, row: int) -> Iterator[None]:
     """Say where in a file Arrow met what it could not read."""
     try:
         yield
@@ -85,11 +100,3 @@ def _reason(error: Exception) -> str:
     """Say in Arrow's own words what it met; they name columns and lengths, never values."""
     words = " ".join(str(error).split())
     return words[:_MAX_REASON_CHARS] or type(error).__name__
-
-
-def changed(file: Path) -> UnavailableError:
-    """Return the error of a file that is not what it was when it was opened."""
-    return UnavailableError(
-        f"input: {file} was changed or taken away while the corpus was read",
-        remedy="Run again once nobody writes there any more; no document was deleted as missing.",
-    )

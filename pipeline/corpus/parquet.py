@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +21,20 @@ from embed_index.pipeline.corpus.batching import (
 from embed_index.pipeline.corpus.carried_layout import CarriedLayout
 from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.conversion import RowConversion
+from embed_index.pipeline.corpus.files import (
+    CorpusFile,
+    check_unchanged,
+    content_digest,
+    kept_in_place,
+    state_of,
+)
 from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.opening import MEND_FILE, changed, open_parquet, readable_errors
+from embed_index.pipeline.corpus.nodes import Node
+from embed_index.pipeline.corpus.opening import MEND_FILE, open_parquet, readable_errors
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
+from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import FileRecord, SourceRow
@@ -50,6 +57,7 @@ class ParquetSource:
         where: str = "",
         skip_bad_files: bool = False,
         known_files: Mapping[str, FileRecord] | None = None,
+        storage: Storage | None = None,
     ) -> None:
         """Open every file's footer and check its columns, so that a bad corpus fails at once.
 
@@ -65,10 +73,12 @@ class ParquetSource:
                 `read` yields these letters last.
             known_files: What the footers of files said, by the names of these, when they were last
                 read; one that seems to be as it was is opened only to be read.
+            storage: Where addresses are looked at; None for stores in their usual places.
 
         Raises:
             ConfigurationError: No such file, not Parquet, or a column is missing or of a type
                 that cannot be used.
+            UnavailableError: A store stays away.
         """
         self._columns = Columns(
             id_column=id_column,
@@ -77,7 +87,8 @@ class ParquetSource:
             id_from=id_from,
             condition=Condition(where) if where.strip() else None,
         )
-        listing = list_corpus(inputs)
+        self._storage = storage or Storage()
+        listing = list_corpus(inputs, storage=self._storage)
         self.files = listing.files
         self._names = listing.names
         self.num_rows = 0
@@ -104,7 +115,8 @@ class ParquetSource:
 
         Raises:
             ConfigurationError: A file became unreadable or is damaged.
-            UnavailableError: A file was taken away or changed while it was read.
+            UnavailableError: A file was taken away or changed while it was read, or its store
+                stays away.
         """
         self._num_nulls.clear()
         conversion = RowConversion(
@@ -130,21 +142,24 @@ class ParquetSource:
             told.append(f"where: {num_left_out:,} rows were left out; none is missing")
         self._notices.extend(text for text in told if text not in self._notices)
 
+    def stop_waiting(self) -> None:
+        """End all waiting for a store, from any thread; what waits raises an error."""
+        self._storage.stop()
+
     def _parts(self, memory: FileMemory | None) -> Iterator[Part | None]:
         """Yield what is read, and None where all before it must have been compared."""
         reading = Reading(self._columns, self.carried_columns)
         for file, name in zip(self.files, self._names, strict=True):
-            before = _state(file)
+            before = state_of(file)
             digest = None
             if memory:
-                with _kept_in_place(file):
-                    digest = memory.digest(
-                        file, num_bytes=before[0], reading=reading.of_file(file, name)
-                    )
+                digest = content_digest(
+                    file, before, memory=memory, reading=reading.of_file(file, name)
+                )
                 if digest and memory.knows(digest):
                     yield None
-                    if memory.holds(digest, name=name, modified_ns=before[1]):
-                        _check_unchanged(file, before)
+                    if memory.holds(digest, name=name, modified_ns=before.modified_ns):
+                        check_unchanged(file, before)
                         continue
             footer = None
             with self._bad_files.left_out(name), open_parquet(file) as parquet:
@@ -152,23 +167,23 @@ class ParquetSource:
                     yield from self._row_groups(file, name, parquet)
                 except ConfigurationError:
                     # Half of one file and half of another look like damage.
-                    _check_unchanged(file, before)
+                    check_unchanged(file, before)
                     raise
                 footer = parquet.schema_arrow, parquet.metadata.num_rows
-            _check_unchanged(file, before)
+            check_unchanged(file, before)
             if memory and footer:
                 memory.note(
                     FileRecord(
                         name=name,
-                        num_bytes=before[0],
-                        modified_ns=before[1],
+                        num_bytes=before.num_bytes,
+                        modified_ns=before.modified_ns,
                         digest=digest,
                         num_rows=footer[1],
                         schema=self._schemas.write(footer[0]),
                     )
                 )
 
-    def _row_groups(self, file: Path, name: str, parquet: pq.ParquetFile) -> Iterator[Part]:
+    def _row_groups(self, file: CorpusFile, name: str, parquet: pq.ParquetFile) -> Iterator[Part]:
         columns = self._columns_of(file, parquet.schema_arrow)
         by_column = not _is_signed(file, parquet)
         num_before = 0
@@ -197,13 +212,15 @@ class ParquetSource:
         notices, self._notices = self._notices, []
         return [*notices, *self._bad_files.take_untold()]
 
-    def _footer(self, file: Path, known: FileRecord | None) -> tuple[pa.Schema, int]:
-        if known and _state(file) == (known.num_bytes, known.modified_ns):
-            return self._schemas.read(known.schema), known.num_rows
+    def _footer(self, file: CorpusFile, known: FileRecord | None) -> tuple[pa.Schema, int]:
+        if known:
+            now = state_of(file)
+            if (now.num_bytes, now.modified_ns) == (known.num_bytes, known.modified_ns):
+                return self._schemas.read(known.schema), known.num_rows
         with open_parquet(file) as parquet:
             return parquet.schema_arrow, parquet.metadata.num_rows
 
-    def _columns_of(self, file: Path, schema: pa.Schema) -> FileColumns:
+    def _columns_of(self, file: CorpusFile, schema: pa.Schema) -> FileColumns:
         last, columns = self._last_columns
         if columns is None or not (columns.stand_in_file and schema.equals(last)):
             columns = self._columns.of_file(file, schema)
@@ -285,7 +302,7 @@ class ParquetSource:
 class _RowGroup:
     """One row group of a file, and how it is read."""
 
-    file: Path
+    file: CorpusFile
     name: str
     """How sources call the file."""
     number: int
@@ -314,31 +331,12 @@ class _RowGroup:
         return find_repeating(self.metadata, names)
 
 
-def _is_signed(file: Path, parquet: pq.ParquetFile) -> bool:
-    with _kept_in_place(file):
+def _is_signed(file: CorpusFile, parquet: pq.ParquetFile) -> bool:
+    with kept_in_place(file):
         return is_signed(file, parquet.metadata)
 
 
-@contextmanager
-def _kept_in_place(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise changed(file) from error
-
-
-def _state(file: Path) -> tuple[int, int]:
-    with _kept_in_place(file):
-        status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _check_unchanged(file: Path, before: tuple[int, int]) -> None:
-    if _state(file) != before:
-        raise changed(file)
-
-
-def _tell_ignored(ignored: Sequence[Path]) -> str:
+def _tell_ignored(ignored: Sequence[Node]) -> str:
     return (
         f"input: not read because of their names, which begin with '_' or '.': {len(ignored):,},"
         f" such as {ignored[0]}; give it as --input of its own if it belongs to the corpus"

@@ -1,9 +1,10 @@
 """Where a column stands: in a file's schema, perhaps inside of others, or in its folders' names."""
 
-from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
+
+from embed_index.pipeline.corpus.files import CorpusFile, folders_of
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -45,12 +46,12 @@ def field_at(schema: pa.Schema, path: ColumnPath) -> pa.Field:
     return field
 
 
-def partition_value(file: Path, name: str) -> tuple[str | None] | None:
+def partition_value(file: CorpusFile, name: str) -> tuple[str | None] | None:
     """Return what the file's folders say of a column (`lang=de/`), None where they do not.
 
     The value stands in a tuple, because it may be null; the nearest folder counts.
     """
-    for part in reversed(file.parent.parts):
+    for part in reversed(folders_of(file)):
         key, is_equal, value = part.partition("=")
         if is_equal and _unquoted(key) == name:
             return (None if value == _HIVE_NULL else _unquoted(value),)

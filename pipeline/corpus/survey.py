@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,10 +14,12 @@ from embed_index.pipeline.corpus.casts import (
     read_texts,
     value_type,
 )
+from embed_index.pipeline.corpus.files import CorpusFile
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
+from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import check_carried_names
@@ -68,16 +69,18 @@ class CorpusSurvey:
     """Those that every file has, in the order of the first."""
 
 
-def survey_corpus(inputs: Sequence[str]) -> CorpusSurvey:
+def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> CorpusSurvey:
     """Look at every file's footer, and at the first rows of some files.
 
     Args:
         inputs: Files, folders and glob patterns, as of `ParquetSource`.
+        storage: As of `ParquetSource`.
 
     Raises:
         ConfigurationError: No such file, not Parquet, or damaged where it was looked at.
+        UnavailableError: A store stays away.
     """
-    files = list_corpus(inputs).files
+    files = list_corpus(inputs, storage=storage).files
     schemas, num_rows = [], 0
     for file in files:
         with open_parquet(file) as parquet:
@@ -120,7 +123,9 @@ def _reading(kind: pa.DataType) -> Reading | None:
     )
 
 
-def _first_rows(file: Path, names: Sequence[str], *, num_files: int) -> Iterator[pa.RecordBatch]:
+def _first_rows(
+    file: CorpusFile, names: Sequence[str], *, num_files: int
+) -> Iterator[pa.RecordBatch]:
     if not names:
         return
     num_rows_wanted, num_bytes_wanted = -(-MAX_ROWS // num_files), _MAX_BYTES // num_files

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from embed_index.pipeline.model.splitter import Splitter
+from embed_index.schemas.errors import UnavailableError
 from embed_index.schemas.records import ChunkSpan
 
 Piece = TypeVar("Piece")
@@ -48,3 +49,12 @@ def until_stopped(pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Yield what is made of texts that a stoppable splitter cuts, until it is stopped."""
     with suppress(_StoppedError):
         yield from pieces
+
+
+def read_until_stopped(rows: Iterator[Piece], stopping: threading.Event) -> Iterator[Piece]:
+    """Yield what a source reads; a store that stays away is no error once the run stops."""
+    try:
+        yield from rows
+    except UnavailableError:
+        if not stopping.is_set():
+            raise

@@ -59,7 +59,7 @@ class JobFolder:
 
     def write(self, documents: Mapping[str, str | None], *, file: str = "a.parquet") -> None:
         path = self.folder / "corpus" / file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         columns = {
             "id": list(documents),
             "text": list(documents.values()),

@@ -125,7 +125,8 @@ def test_a_table_with_files_of_dead_rows_is_refused(
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("s3://bucket/corpus", "s3:// addresses are not supported yet"),
+        ("https://host/corpus.parquet", "https:// addresses are not read"),
+        ("file:///no/such/folder", "does not exist"),
         ("nothing.parquet", "nothing.parquet does not exist"),
         ("*.parquet", "matches no file"),
         (".", "holds no"),
@@ -142,6 +143,14 @@ def test_what_cannot_be_a_corpus_is_refused(
     with pytest.raises(ConfigurationError, match=match) as caught:
         listed(text)
     assert caught.value.remedy
+
+
+def test_a_file_address_is_the_path_that_it_names(tmp_path: Path) -> None:
+    touch(tmp_path / "a b" / "one.parquet", tmp_path / "a b" / "two.parquet")
+    address = f"file://{tmp_path}/a%20b"
+
+    assert listed(address) == listed(tmp_path / "a b")
+    assert listed(f"{address}/t*.parquet").names == ("two.parquet",)
 
 
 def test_nothing_named_is_refused() -> None:
