@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 
 from embed_index.schemas.records import Vectors
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The newest that this program knows."""
 TEXT_SEARCH_FORMAT = 2
 """That of collections with text search, which older programs would take for others'."""
+PREFIX_FORMAT = 3
+"""That of collections with prefixes, which older programs would go on with without them."""
 CANARY_DIMENSION = 64
 """Canary vectors are cut to this width, because the description must stay small."""
 
@@ -64,6 +66,10 @@ class CollectionContract(BaseModel):
     splitter: int = 1
     """By which version of the rules texts were cut when this one was begun. What was written later
     may be cut by newer rules; each row says where its chunk begins and ends."""
+    prefix_columns: tuple[str, ...] = ()
+    """Carried columns whose values the model saw before the text of each chunk, a line each."""
+    prefix_headings: bool = False
+    """Whether it saw there the headings above the chunk, too."""
     carried_columns: tuple[str, ...]
     partition_key: str = ""
     """The carried column by which Milvus parts the rows; empty for none."""
@@ -74,6 +80,11 @@ class CollectionContract(BaseModel):
     engine: str
     """Name and version of the embedding server, such as `sglang 0.5.23`."""
     canaries: tuple[Canary, ...] = ()
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether the model saw more of a document's chunk than its text."""
+        return bool(self.prefix_columns) or self.prefix_headings
 
     def differences(self, other: "CollectionContract") -> list[str]:
         """Name the fields that keep rows of the two apart, in field order.
@@ -94,3 +105,10 @@ class CollectionContract(BaseModel):
             for name in CollectionContract.model_fields
             if name not in free and getattr(self, name) != getattr(other, name)
         ]
+
+
+def needed_format(*, has_text_search: bool, has_prefixes: bool) -> int:
+    """Return the oldest format whose programs understand a collection."""
+    if has_prefixes:
+        return PREFIX_FORMAT
+    return TEXT_SEARCH_FORMAT if has_text_search else 1

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from embed_index.schemas import setting_checks as check
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.precision import Dtype
 from embed_index.schemas.setting import Section, Setting
@@ -74,3 +75,20 @@ class ChunkingSettings(Section):
         Setting(section="chunking", help="Tokens that a chunk shares with the one before it."),
         Field(ge=0),
     ] = 0
+    prefix_columns: Annotated[
+        tuple[str, ...],
+        Setting(
+            section="chunking",
+            help="Column, such as title, that the model sees before every chunk ('name' or 'name "
+            "as other'); it is carried, too; may be repeated.",
+            separator=",",
+        ),
+        AfterValidator(check.carried_names),
+    ] = ()
+    prefix_headings: Annotated[
+        bool,
+        Setting(
+            section="chunking",
+            help="Let the model see the headings above a chunk before its text.",
+        ),
+    ] = False

@@ -4,6 +4,7 @@ Parquet row -> Document -> Chunk -> ChunkBatch -> EmbeddedBatch -> rows in Milvu
 and from any stage -> DeadLetter
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
@@ -74,6 +75,14 @@ class Document:
     source: SourceRow
     doc_hash: str
     """Content hash of the text, 32 hexadecimal digits."""
+    about: str = ""
+    """What the model sees before every chunk, beside the instruction: the prefix columns."""
+
+
+def about_of(values: Iterable[CarriedValue]) -> str:
+    """Return what a document is about by the values of its prefix columns, a line each."""
+    lines = (" ".join(str(value).split()) for value in values if value is not None)
+    return "\n".join(line for line in lines if line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +92,11 @@ class ChunkSpan:
     char_start: int
     char_end: int
     token_ids: TokenIds
-    """Instruction, text and end token."""
+    """Instruction, prefix, text and end token."""
     boundary: Boundary = "end"
     """Why it ends where it does."""
+    prefix: str = ""
+    """What the model sees between instruction and text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,8 @@ class Chunk:
     char_start: int
     char_end: int
     token_ids: TokenIds
+    prefix: str = ""
+    """What the model sees between instruction and text."""
 
     @property
     def text(self) -> str:
@@ -121,7 +134,7 @@ class Chunk:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens the model sees: instruction, text and end token."""
+        """Tokens the model sees: instruction, prefix, text and end token."""
         return int(self.token_ids.size)
 
 

@@ -35,6 +35,17 @@ class JobSettings(
     """
 
     @property
+    def carried(self) -> tuple[str, ...]:
+        """What `carry` names, and the prefix columns that it does not name."""
+        names = {carried_source(entry)[1] for entry in self.carry}
+        return (*self.carry, *(x for x in self.prefix_columns if carried_source(x)[1] not in names))
+
+    @property
+    def prefix_names(self) -> tuple[str, ...]:
+        """The prefix columns as the collection calls them."""
+        return tuple(carried_source(entry)[1] for entry in self.prefix_columns)
+
+    @property
     def tokens_per_batch(self) -> int:
         """The token budget of one request, never less than one whole chunk."""
         return max(self.batch_tokens, self.max_tokens)
@@ -71,7 +82,7 @@ class JobSettings(
                 "text_analyzer says how words are searched for, and text_search is off",
                 fields=["text_search", "text_analyzer"],
             )
-        if self.text_search and TEXT_TERMS in (carried_source(entry)[1] for entry in self.carry):
+        if self.text_search and TEXT_TERMS in (carried_source(entry)[1] for entry in self.carried):
             raise _conflict(
                 f"carry names {TEXT_TERMS!r}, a field that every collection with text_search has;"
                 f" carry it under another name: {f'{TEXT_TERMS} as other_name'!r}",

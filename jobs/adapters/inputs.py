@@ -20,7 +20,7 @@ from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_pro
 from embed_index.pipeline.storage.requests import PATIENT, Patience
 from embed_index.pipeline.storage.store import Storage
 from embed_index.pipeline.storage.systems import S3Access
-from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
+from embed_index.schemas.contract import CollectionContract, needed_format
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import FileRecord
 from embed_index.schemas.settings import JobSettings
@@ -41,7 +41,10 @@ class JobInputs:
         """Return how this job makes vectors, as far as it is known without a server."""
         settings = self.settings
         return CollectionContract(
-            format_version=TEXT_SEARCH_FORMAT if settings.text_search else 1,
+            format_version=needed_format(
+                has_text_search=settings.text_search,
+                has_prefixes=bool(settings.prefix_columns) or settings.prefix_headings,
+            ),
             collection_id="",
             model=self.model.name,
             model_revision=self.model.revision,
@@ -53,6 +56,8 @@ class JobInputs:
             max_tokens=settings.max_tokens,
             overlap_tokens=settings.overlap_tokens,
             splitter=SPLITTER_VERSION,
+            prefix_columns=settings.prefix_names,
+            prefix_headings=settings.prefix_headings,
             carried_columns=tuple(column.name for column in self.source.carried_columns),
             partition_key=settings.partition_key,
             shards=settings.shards,
@@ -112,7 +117,8 @@ def open_corpus(
         settings.input,
         id_column=settings.id_column,
         text_columns=settings.text_column,
-        carry=settings.carry,
+        carry=settings.carried,
+        prefix_columns=settings.prefix_names,
         id_from=settings.id_from,
         where=settings.where,
         skip_bad_files=skip_bad_files,
@@ -209,4 +215,5 @@ def _splitter(settings: JobSettings, tokenizer: ModelTokenizer) -> TextSplitter:
         max_tokens=settings.max_tokens,
         overlap_tokens=settings.overlap_tokens,
         prompt=instruction_prompt(settings.document_instruction),
+        prefix_headings=settings.prefix_headings,
     )

@@ -30,7 +30,7 @@ from embed_index.pipeline.settling import go_live
 from embed_index.pipeline.stages.deletion import DeletionLimits
 from embed_index.pipeline.versions.check import find_fault
 from embed_index.pipeline.versions.target import TargetVersion
-from embed_index.schemas.contract import TEXT_SEARCH_FORMAT, CollectionContract
+from embed_index.schemas.contract import CollectionContract, needed_format
 from embed_index.schemas.errors import ConfigurationError, StoreError
 from embed_index.schemas.settings import JobSettings
 
@@ -248,7 +248,9 @@ def _contract_for(settings: JobSettings, *, archive: Archive) -> CollectionContr
     return contract.model_copy(
         update={
             **{name: getattr(settings, name) for name in given},
-            "format_version": TEXT_SEARCH_FORMAT if analyzer else 1,
+            "format_version": needed_format(
+                has_text_search=bool(analyzer), has_prefixes=contract.has_prefixes
+            ),
             "collection_id": secrets.token_hex(16),
             "dimension": dimension,
             "text_analyzer": analyzer,

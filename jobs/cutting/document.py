@@ -47,13 +47,14 @@ def cut_of_corpus(settings: JobSettings, doc_id: str) -> CutDocument:
     for rows in open_corpus(settings, patience=BRIEF).read():
         for place, known in enumerate(rows.doc_ids):
             if known == doc_id:
-                return _cut(settings, rows.document(place).text, name=doc_id)
+                document = rows.document(place)
+                return _cut(settings, document.text, name=doc_id, about=document.about)
     raise ConfigurationError(
         f"chunk: the corpus has no usable document {doc_id!r}",
         remedy="Check the id, --input and --id-column.",
     )
 
 
-def _cut(settings: JobSettings, text: str, *, name: str) -> CutDocument:
-    spans = tuple(build_splitter(settings).split(text))
+def _cut(settings: JobSettings, text: str, *, name: str, about: str = "") -> CutDocument:
+    spans = tuple(build_splitter(settings).split(text, about=about))
     return CutDocument(name=name, text=text, spans=spans, max_tokens=settings.max_tokens)

@@ -35,6 +35,7 @@ def as_text(cut: CutDocument) -> str:
         colour = "green" if span.boundary in _STRONG else "yellow"
         parts += [
             click.style(head, fg="cyan", bold=True),
+            *([click.style(span.prefix.rstrip("\n"), dim=True)] if span.prefix else ()),
             cut.text[span.char_start : span.char_end].rstrip("\r\n"),
             click.style(f"── ends {_WHY[span.boundary]}", fg=colour),
         ]
@@ -50,6 +51,7 @@ def as_json(cut: CutDocument) -> str:
             "char_end": span.char_end,
             "num_tokens": int(span.token_ids.size),
             "boundary": span.boundary,
+            "prefix": span.prefix,
             "text": cut.text[span.char_start : span.char_end],
         }
         for index, span in enumerate(cut.spans)

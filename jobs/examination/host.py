@@ -73,7 +73,7 @@ def _holds_secret(file: Path) -> bool:
 def _check_corpus(settings: JobSettings) -> HostCheck:
     source = open_corpus(settings, patience=BRIEF)
     own_id = settings.id_column if settings.id_from == "column" else f"ids of {settings.id_from}"
-    columns = ", ".join((own_id, *settings.text_column, *settings.carry))
+    columns = ", ".join((own_id, *settings.text_column, *settings.carried))
     found = f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}"
     return HostCheck(
         subject="corpus", outcome="ok", found="; ".join((found, *source.take_notices()))

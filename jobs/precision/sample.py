@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embed_index.jobs.adapters.inputs import JobInputs
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import TokenIds
+from embed_index.schemas.records import Document, TokenIds
 
 MIN_CHUNKS = 20
 """With fewer, ten neighbours are half of all there are."""
@@ -40,8 +40,10 @@ def draw_sample(inputs: JobInputs, *, num_chunks: int) -> Sample:
     per_document = max(1, -(-num_chunks // max(1, num_rows)))
     chunks: list[TokenIds] = []
     num_documents = num_tokens = 0
-    for text in islice(_texts(inputs), 0, None, step):
-        spans = [span.token_ids for span in inputs.splitter.split(text)]
+    for document in islice(_documents(inputs), 0, None, step):
+        spans = [
+            span.token_ids for span in inputs.splitter.split(document.text, about=document.about)
+        ]
         if not spans:
             continue
         num_documents += 1
@@ -84,7 +86,7 @@ def read_queries(file: Path) -> list[str]:
     return [query for query in queries if query]
 
 
-def _texts(inputs: JobInputs) -> Iterator[str]:
+def _documents(inputs: JobInputs) -> Iterator[Document]:
     for batch in inputs.source.read():
         for place in range(len(batch)):
-            yield batch.document(place).text
+            yield batch.document(place)

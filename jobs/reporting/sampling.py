@@ -169,6 +169,10 @@ def _in_words(contract: CollectionContract) -> dict[str, str]:
         + (f", {overlap:,} shared with the one before" if overlap else ""),
         "before a query": contract.query_prompt or "nothing",
         "before a document": contract.document_prompt or "nothing",
+        "before each of its chunks": ", ".join(
+            (*contract.prefix_columns, *(["headings"] if contract.prefix_headings else ()))
+        )
+        or "nothing",
         "carried columns": ", ".join(contract.carried_columns) or "none",
         "search by words": contract.text_analyzer or "no",
     }

@@ -173,6 +173,7 @@ def _mend(job: OpenJob, notes: AuditNotes) -> int:
             find_vectors_by_text,
             reader=store.reader,
             version=version,
+            contract=job.target.contract,
             find_untrusted=notes.untrusted,
         ),
         reporter=PlainReporter(stream=io.StringIO(), results=io.StringIO(), quiet=True),

@@ -202,12 +202,20 @@ def _bring_in_step(
 def _vector_finder(job: OpenJob, *, kept: KeptReader | None) -> VectorFinder:
     """Return what finds vectors in the target, in the version whose it takes over, or kept ones."""
     reader, target = job.store.reader, job.target
-    in_target = partial(find_vectors, reader=reader, version=target.name, ledger=job.documents)
+    in_target = partial(
+        find_vectors,
+        reader=reader,
+        version=target.name,
+        ledger=job.documents,
+        contract=target.contract,
+    )
     if kept is not None:
         return or_kept(in_target, kept.find)
     if target.vectors_of is None:
         return in_target
-    in_live = partial(find_vectors_by_text, reader=reader, version=target.vectors_of)
+    in_live = partial(
+        find_vectors_by_text, reader=reader, version=target.vectors_of, contract=target.contract
+    )
     return lambda documents: in_live(documents) | in_target(documents)
 
 

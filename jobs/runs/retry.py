@@ -61,7 +61,10 @@ def retry_dead_letters(settings: JobSettings, *, reporter: Reporter) -> RetriedL
                 source=source,
                 num_documents=len(before),
                 find_vectors=partial(
-                    find_vectors_by_text, reader=store.reader, version=target.name
+                    find_vectors_by_text,
+                    reader=store.reader,
+                    version=target.name,
+                    contract=target.contract,
                 ),
                 reporter=reporter,
             )

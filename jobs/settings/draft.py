@@ -109,7 +109,7 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
     sections = (
         _source(survey, place=place, text=text, identity=identity),
         _MODEL,
-        _chunking(text.column),
+        _chunking(text.column, title=guess_title(survey, text=text.column)),
         _milvus(name),
     )
     files = "one file" if survey.num_files == 1 else f"{survey.num_files:,} files"
@@ -164,7 +164,7 @@ def _source(
     title = guess_title(survey, text=text.column)
     if title is not None:
         both = toml_literal([title.name, text.column.name])
-        lines.append(f"# text_column = {both}  # to have the title in the text, too")
+        lines.append(f"# text_column = {both}  # to have the title in the text, too; or see below")
     taken = (text.column, None if identity is None else identity.column)
     carried, left = guess_carried(survey, others=taken)
     if carried:
@@ -210,7 +210,7 @@ query_instruction = {toml_literal(_DEFAULTS.query_instruction)}
 """
 
 
-def _chunking(text: SurveyedColumn) -> str:
+def _chunking(text: SurveyedColumn, *, title: SurveyedColumn | None) -> str:
     tokens = -(-text.long_bytes // _BYTES_PER_TOKEN) + _PROMPT_TOKENS
     fitting = [size for size in _CHUNK_TOKENS if tokens <= size]
     why = (
@@ -219,7 +219,11 @@ def _chunking(text: SurveyedColumn) -> str:
         else f"longer texts (some have about {tokens:,} tokens) are cut into several chunks; up to"
         " 32768"
     )
-    return f"[chunking]\nmax_tokens = {fitting[0] if fitting else _CHUNK_TOKENS[-1]}  # {why}\n"
+    lines = ["[chunking]", f"max_tokens = {fitting[0] if fitting else _CHUNK_TOKENS[-1]}  # {why}"]
+    if title is not None:
+        named = toml_literal([title.name])
+        lines.append(f"# prefix_columns = {named}  # to have the model see it before every chunk")
+    return "\n".join(lines) + "\n"
 
 
 def _milvus(name: str) -> str:

@@ -34,7 +34,7 @@ class _Row(NamedTuple):
     doc_hash: str
     carried_hash: str
     text_hash: bytes
-    """Empty where Milvus does not hold the whole text."""
+    """Of what the model saw; empty where Milvus does not hold all of that."""
 
 
 def open_documents(
@@ -54,12 +54,23 @@ def open_documents(
     if target.exists and not ledger.knows(version, collection_id=collection_id):
         # Under a passing name, so that one that dies meanwhile does not leave half of it.
         documents = ledger.documents(version, collection_id=f"rebuilding {collection_id}")
-        rebuild_ledger(documents, reader.iter_chunks(version, with_text=True), folder=folder)
+        rebuild_ledger(
+            documents,
+            reader.iter_chunks(version, with_text=True),
+            folder=folder,
+            has_prefixes=target.contract.has_prefixes,
+        )
         ledger.rename_collection(version, collection_id=collection_id)
     return ledger.documents(version, collection_id=collection_id)
 
 
-def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, folder: Path) -> int:
+def rebuild_ledger(
+    ledger: DocumentLedger,
+    chunks: Iterable[StoredChunk],
+    *,
+    folder: Path,
+    has_prefixes: bool = False,
+) -> int:
     """Fill a version's empty ledger with its stored chunks; return the number of documents.
 
     A document counts as committed only if exactly its chunks are there, all of one text. Rows
@@ -69,11 +80,12 @@ def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, fol
         ledger: Documents of the version.
         chunks: Every row of the version, with text, in any order.
         folder: Takes a temporary file, in which the rows are sorted by document.
+        has_prefixes: Whether the model saw more of a chunk than the text that its row has.
     """
     with open_scratch(folder, _LAYOUT) as scratch:
         scratch.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)",
-            (_row(chunk) for chunk in chunks if is_ours(chunk.key)),
+            (_row(x, is_all=not has_prefixes) for x in chunks if is_ours(x.key)),
         )
         sorted_rows = map(
             _Row._make, scratch.execute("SELECT * FROM chunks ORDER BY doc_id, chunk_index")
@@ -82,8 +94,8 @@ def rebuild_ledger(ledger: DocumentLedger, chunks: Iterable[StoredChunk], *, fol
     return ledger.num_documents()
 
 
-def _row(chunk: StoredChunk) -> _Row:
-    is_whole = chunk.text_complete and chunk.text is not None
+def _row(chunk: StoredChunk, *, is_all: bool) -> _Row:
+    is_whole = is_all and chunk.text_complete and chunk.text is not None
     return _Row(
         doc_id=chunk.doc_id,
         chunk_index=chunk.chunk_index,

@@ -25,6 +25,8 @@ class RowConversion:
     """Whether a document's id is the hash of its text, in the place of what its column holds."""
     has_condition: bool = False
     """Whether the last column says which rows are wanted."""
+    prefix_places: Sequence[int] = ()
+    """As of a `RowBatch`."""
 
     def convert(self, batch: pa.RecordBatch, places: RowPlaces) -> RowBatch:
         """Check the rows of a batch, which stand at `places`, and hash the usable texts.
@@ -74,6 +76,7 @@ class RowConversion:
             dead_letters=tuple(refused.values()),
             ids_left_out=ids_left_out,
             num_left_out=len(left_out),
+            prefix_places=self.prefix_places,
         )
 
     def without_rows(self, letters: Sequence[DeadLetter]) -> RowBatch:

@@ -55,6 +55,7 @@ class ParquetSource:
         carry: Sequence[str] = (),
         id_from: IdFrom = "column",
         where: str = "",
+        prefix_columns: Sequence[str] = (),
         skip_bad_files: bool = False,
         known_files: Mapping[str, FileRecord] | None = None,
         storage: Storage | None = None,
@@ -69,6 +70,8 @@ class ParquetSource:
                 `created at as created_at`.
             id_from: Whether ids stand in the column, or are made.
             where: Condition that rows must meet; empty for none.
+            prefix_columns: Those of the carried ones, as a collection calls them, that say what a
+                document is about.
             skip_bad_files: Whether one that is not as it should be is left out, as a dead letter;
                 `read` yields these letters last.
             known_files: What the footers of files said, by the names of these, when they were last
@@ -106,6 +109,8 @@ class ParquetSource:
         num_good = len(self.files) - len(self._bad_files.letters())
         lacking = self._layout.check(schema, num_files=num_good)
         self.carried_columns = self._layout.settle()
+        names = [column.name for column in self.carried_columns]
+        self._prefix_places = tuple(names.index(name) for name in prefix_columns)
         self._num_nulls: Counter[int] = Counter()
         self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
         self._notices += (*said, *lacking)
@@ -123,6 +128,7 @@ class ParquetSource:
             carried_columns=self.carried_columns,
             ids_are_hashes=self._columns.id_from == "text",
             has_condition=self._columns.condition is not None,
+            prefix_places=self._prefix_places,
         )
         num_left_out = 0
         for parts in join_small(self._parts(memory)):

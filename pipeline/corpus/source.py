@@ -23,6 +23,7 @@ from embed_index.schemas.records import (
     FileRecord,
     SourceRow,
     Words,
+    about_of,
 )
 
 
@@ -80,6 +81,8 @@ class RowBatch:
     ids_left_out: Sequence[str] = ()
     """Of rows that are not wanted, as far as they have ids: these documents are not missing."""
     num_left_out: int = 0
+    prefix_places: Sequence[int] = ()
+    """Which of the carried values say what a document is about."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,7 +135,15 @@ class RowBatch:
             carried=self.carried[place],
             source=self.source(place),
             doc_hash=self.doc_hashes[place],
+            about=self.about(place),
         )
+
+    def about(self, place: int) -> str:
+        """Return what a good row's document is about, as the model sees it before each chunk."""
+        if not self.prefix_places:
+            return ""
+        carried = self.carried[place]
+        return about_of(carried[number] for number in self.prefix_places)
 
     def take(self, places: Sequence[int], *, dead_letters: Iterable[DeadLetter] = ()) -> "RowBatch":
         """Return a batch of some of the good rows, in order, and these dead letters."""
@@ -143,6 +154,7 @@ class RowBatch:
             carried_rows=self.carried_rows.take(places),
             text_hashes=self.text_hashes[np.asarray(places, dtype=np.int64)],
             dead_letters=tuple(dead_letters),
+            prefix_places=self.prefix_places,
         )
 
 

@@ -33,6 +33,11 @@ class RowImage(NamedTuple):
         """What rows of one document share only if their chunks have one text."""
         if self.text_complete:
             return (self.doc_id, self.text_hash)
+        return self.place_key
+
+    @property
+    def place_key(self) -> tuple[str, ...]:
+        """What rows share only if their chunks stand at one place of one text."""
         place = f"{self.char_start}-{self.char_end}"
         return (self.doc_id, self.text_hash, self.doc_hash, place)
 

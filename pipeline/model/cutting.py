@@ -5,14 +5,16 @@ from operator import itemgetter
 from embed_index.pipeline.model.blocks import Block, blocks_of
 from embed_index.pipeline.model.boundaries import LOOKAHEAD_CHARS, WIDE_TOLERANCE, line_feeds
 from embed_index.pipeline.model.fences import Fences
+from embed_index.pipeline.model.prefixes import Prefixes
 from embed_index.schemas.records import TokenIds
 
 
 class Cutting:
     """One text that is being cut."""
 
-    def __init__(self, text: str, *, reach: int) -> None:
+    def __init__(self, text: str, *, reach: int, prefixes: Prefixes) -> None:
         self.text = text
+        self.prefixes = prefixes
         self.reach = reach
         """How many characters the next chunk may have, about."""
         self.limits: dict[int, tuple[int, TokenIds | None]] = {}

@@ -21,6 +21,7 @@ from embed_index.pipeline.model.cutting import Cutting
 from embed_index.pipeline.model.graphemes import joins
 from embed_index.pipeline.model.headings import lead_begin
 from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
+from embed_index.pipeline.model.prefixes import PrefixRules
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import ChunkSpan, TokenIds
 
@@ -44,6 +45,8 @@ _CLOSE_CHARS = 8
 """A block's own tokens may be a few more than in the text around it."""
 _PATIENCE = 3
 """How often a chunk that is too long gives way by what was too much, before it gives way faster."""
+_PREFIX_SHARE = 4
+"""What part of the room the prefix columns may take, and the headings again."""
 _OVERLAP_BEGINS = (
     re.compile(r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"),
     re.compile(r"\s(?=\S)"),
@@ -71,13 +74,20 @@ class Tokenizer(Protocol):
 class Splitter(Protocol):
     """What cutting documents needs of a splitter."""
 
-    def split(self, text: str) -> Iterator[ChunkSpan]:
-        """Yield the spans of a text in order."""
+    max_tokens: int
+    """Of a chunk, at most: everything that the model sees of it."""
 
-    def split_all(self, texts: Sequence[str]) -> Iterator[Iterator[ChunkSpan]]:
+    def split(self, text: str, *, about: str = "") -> Iterator[ChunkSpan]:
+        """Yield the spans of a text in order, `about` before each as the model sees it."""
+
+    def split_all(
+        self, texts: Sequence[str], *, about: Sequence[str] = ()
+    ) -> Iterator[Iterator[ChunkSpan]]:
         """Yield for each text in order what `split` yields."""
 
-    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+    def restore(
+        self, text: str, places: Sequence[tuple[int, int]], *, about: str = ""
+    ) -> Iterator[ChunkSpan]:
         """Yield the spans of a text that was cut before, given where each begins and ends."""
 
 
@@ -85,15 +95,22 @@ class TextSplitter:
     """Splits texts into spans of at most `max_tokens` tokens, instruction and end included."""
 
     def __init__(
-        self, tokenizer: Tokenizer, *, max_tokens: int, overlap_tokens: int = 0, prompt: str = ""
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_tokens: int,
+        overlap_tokens: int = 0,
+        prompt: str = "",
+        prefix_headings: bool = False,
     ) -> None:
         """Prepare a splitter.
 
         Args:
             tokenizer: The model's tokenizer.
-            max_tokens: Everything the model sees of one chunk: prompt, text, end token.
+            max_tokens: Everything the model sees of one chunk: prompt, prefix, text, end token.
             overlap_tokens: How many tokens of text a chunk repeats of the one before, at most.
-            prompt: Put before the text of every chunk.
+            prompt: Put before every chunk.
+            prefix_headings: Whether the headings above a chunk are put before its text.
 
         Raises:
             ConfigurationError: The prompt leaves no room for text, or the overlap none to advance.
@@ -101,6 +118,7 @@ class TextSplitter:
         self._tokenizer = tokenizer
         self._end = np.array([tokenizer.end_token_id], dtype=np.int32)
         self._prompt = prompt
+        self.max_tokens = max_tokens
         self._max_ids = max_tokens - 1
         self._overlap_tokens = overlap_tokens
         self._first_reach = _FIRST_CHARS_PER_TOKEN * self._max_ids
@@ -123,8 +141,13 @@ class TextSplitter:
                 " in a chunk",
                 remedy=f"Set overlap_tokens to {room // 2} or less.",
             )
+        self._prefixes = PrefixRules(
+            tokenizer,
+            max_tokens=(room - MIN_TEXT_TOKENS) // _PREFIX_SHARE,
+            with_headings=prefix_headings,
+        )
 
-    def split(self, text: str) -> Iterator[ChunkSpan]:
+    def split(self, text: str, *, about: str = "") -> Iterator[ChunkSpan]:
         """Yield the spans of a text in order.
 
         Without overlap they concatenate to the text exactly. No span is empty, none is longer than
@@ -132,7 +155,8 @@ class TextSplitter:
         shorter chunk avoids it. An empty text has no spans.
         """
         start = end = 0
-        cutting = Cutting(text, reach=self._first_reach)
+        prefixes = self._prefixes.of(text, about)
+        cutting = Cutting(text, reach=self._first_reach, prefixes=prefixes)
         while end < len(text):
             span = self._next_span(cutting, start)
             if span.char_end <= end:
@@ -142,25 +166,31 @@ class TextSplitter:
             end = span.char_end
             start = self._overlap_start(text, span)
 
-    def split_all(self, texts: Sequence[str]) -> Iterator[Iterator[ChunkSpan]]:
+    def split_all(
+        self, texts: Sequence[str], *, about: Sequence[str] = ()
+    ) -> Iterator[Iterator[ChunkSpan]]:
         """Yield for each text in order what `split` yields.
 
         Texts that may be a chunk each are encoded together: one by one, each would wait its turn
         at the interpreter.
         """
         start = 0
+        about = about or [""] * len(texts)
         while start < len(texts):
             group = self._short_texts(texts, start)
             if not group:
-                yield self.split(texts[start])
+                yield self.split(texts[start], about=about[start])
                 start += 1
                 continue
-            all_ids = self._tokenizer.encode_all([self._prompt + text for text in group])
-            for text, ids in zip(group, all_ids, strict=True):
-                fits = ids.size <= self._max_ids
-                yield (
-                    iter([self._span(0, Cut(len(text), "end"), ids)]) if fits else self.split(text)
-                )
+            said = about[start : start + len(group)]
+            prefixes = list(map(self._prefixes.first, said))
+            seen = [self._prompt + x + text for x, text in zip(prefixes, group, strict=True)]
+            all_ids = self._tokenizer.encode_all(seen)
+            for text, one, prefix, ids in zip(group, said, prefixes, all_ids, strict=True):
+                if ids.size <= self._max_ids:
+                    yield iter([self._span(0, Cut(len(text), "end"), ids, prefix=prefix)])
+                else:
+                    yield self.split(text, about=one)
             start += len(group)
 
     def _short_texts(self, texts: Sequence[str], start: int) -> list[str]:
@@ -176,15 +206,19 @@ class TextSplitter:
             group.append(text)
         return group
 
-    def chunk_lengths(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def chunk_lengths(
+        self, texts: Sequence[str], *, about: Sequence[str] = ()
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many tokens each chunk has that `split` would cut, and how many chunks a text.
 
         The chunks of all texts stand one after the other. Texts that are one chunk are counted
         together, which takes a fraction of the time.
         """
         in_sight = _window_chars(self._first_reach)
+        about = about or [""] * len(texts)
         short = [place for place, text in enumerate(texts) if 0 < len(text) <= in_sight]
-        lengths = self._tokenizer.count([self._prompt + texts[place] for place in short]) + 1
+        seen = [self._prompt + self._prefixes.first(about[x]) + texts[x] for x in short]
+        lengths = self._tokenizer.count(seen) + 1
         is_whole = lengths <= self._max_ids + 1
         if is_whole.all() and len(short) == len(texts):
             return lengths, np.ones_like(lengths)
@@ -195,17 +229,20 @@ class TextSplitter:
         }
         cut: list[NDArray[np.int64]] = []
         for place, text in enumerate(texts):
-            sizes = (
-                [whole[place]] if place in whole else [x.token_ids.size for x in self.split(text)]
-            )
+            sizes = [whole[place]] if place in whole else []
+            sizes = sizes or [x.token_ids.size for x in self.split(text, about=about[place])]
             cut.append(np.array(sizes, dtype=np.int64))
         return np.concatenate(cut), np.array([sizes.size for sizes in cut], dtype=np.int64)
 
-    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+    def restore(
+        self, text: str, places: Sequence[tuple[int, int]], *, about: str = ""
+    ) -> Iterator[ChunkSpan]:
         """Yield the spans of a text that was cut before, given where each begins and ends."""
+        prefixes = self._prefixes.of(text, about)
         for begin, end in places:
-            ids = np.concatenate((self._encode(text[begin:end]), self._end))
-            yield ChunkSpan(char_start=begin, char_end=end, token_ids=ids)
+            prefix = prefixes.at(begin)
+            ids = self._tokenizer.encode(self._prompt + prefix + text[begin:end])
+            yield self._span(begin, Cut(end, "end"), ids, prefix=prefix)
 
     def _next_span(self, cutting: Cutting, start: int) -> ChunkSpan:
         """Return the span that begins at `start`."""
@@ -219,7 +256,7 @@ class TextSplitter:
                 cut, ids = Cut(limit, "end"), ids_of_rest
                 break
             cut = Cut(limit, "end") if limit == len(text) else self._cut(cutting, start, limit)
-            ids = self._encode(text[start : cut.end])
+            ids = self._encode(cutting, start, cut.end)
             if ids.size <= self._max_ids:
                 break
             # Cutting can split what was one token, and the limit of a text that is not normalised
@@ -230,14 +267,15 @@ class TextSplitter:
                 # The last characters have fewer tokens than most.
                 excess = max(excess, min(excess << (attempt - _PATIENCE + 1), num_chars // 2))
             limit = max(start + 1, cut.end - excess)
-        return self._span(start, cut, ids)
+        return self._span(start, cut, ids, prefix=cutting.prefixes.at(start))
 
-    def _span(self, start: int, cut: Cut, ids: TokenIds) -> ChunkSpan:
+    def _span(self, start: int, cut: Cut, ids: TokenIds, *, prefix: str) -> ChunkSpan:
         return ChunkSpan(
             char_start=start,
             char_end=cut.end,
             token_ids=np.concatenate((ids, self._end)),
             boundary=cut.boundary,
+            prefix=prefix,
         )
 
     def _cut(self, cutting: Cutting, start: int, limit: int) -> Cut:
@@ -282,9 +320,11 @@ class TextSplitter:
         horizon, _ = self._find_limit(cutting, begin)
         if horizon - end >= _CLOSE_CHARS:
             return True
-        return horizon >= end and self._encode(cutting.text[begin:end]).size <= self._max_ids
+        return horizon >= end and self._encode(cutting, begin, end).size <= self._max_ids
 
-    def _encode(self, text: str) -> TokenIds:
+    def _encode(self, cutting: Cutting, begin: int, end: int) -> TokenIds:
+        """Return the ids of a chunk, without an end token."""
+        text = cutting.prefixes.at(begin) + cutting.text[begin:end]
         return self._tokenizer.encode(self._prompt + text)
 
     def _find_limit(self, cutting: Cutting, start: int) -> tuple[int, TokenIds | None]:
@@ -298,7 +338,7 @@ class TextSplitter:
         limit, ids_of_rest = len(text), None
         while True:
             window = text[start : start + num_chars]
-            ids = self._encode(window)
+            ids = self._encode(cutting, start, start + num_chars)
             if ids.size > self._max_ids:
                 limit = start + self._chars_within(window, ids)
                 break

@@ -55,7 +55,7 @@ class DocumentCounts:
     other_bytes: int
     """Of their ids and carried values."""
     text_bytes_to_cut: int
-    """Of new and changed documents."""
+    """Of new and changed documents, and of those that a prefix column may have changed."""
 
 
 class Work:
@@ -205,6 +205,9 @@ class _Counting:
         self._refreshed_chunks += sum(x.entry.num_chunks for x in _of(differences, "refresh"))
         self._replaced_chunks += sum(x.entry.num_chunks for x in _of(differences, "changed"))
         to_cut = [*_of(differences, "new"), *_of(differences, "changed")]
+        if rows.prefix_places:
+            # Other metadata may be what the model sees before every chunk.
+            to_cut += _of(differences, "refresh")
         places = np.array([difference.place for difference in to_cut], dtype=np.int64)
         self._text_bytes_to_cut += int(num_bytes[places].sum())
         if self._sample is None:
@@ -245,7 +248,7 @@ class _Counting:
     def _figures(self, rows: RowBatch, to_cut: Sequence[Difference]) -> Figures:
         """Cut documents and count, a row each, in their order."""
         # What an interrupted run left behind is embedded anew, as a run does.
-        is_compared = [x.change == "changed" and x.entry.doc_hash is not None for x in to_cut]
+        is_compared = [x.change != "new" and x.entry.doc_hash is not None for x in to_cut]
         figures = np.zeros((len(to_cut), _WIDTH))
         compared = np.flatnonzero(is_compared)
         for place in compared.tolist():
@@ -253,8 +256,9 @@ class _Counting:
         others = [x.place for x, is_other in zip(to_cut, is_compared, strict=True) if not is_other]
         if others:
             texts = [_text(rows, place) for place in others]
+            about = [rows.about(place) for place in others]
             figures[np.setdiff1d(np.arange(len(to_cut)), compared)] = _figures_of(
-                *self._splitter.chunk_lengths(texts)
+                *self._splitter.chunk_lengths(texts, about=about)
             )
         return figures
 

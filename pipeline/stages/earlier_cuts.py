@@ -79,7 +79,11 @@ def cut_as_stored(
     places = _places([row for row in rows if row.doc_hash == document.doc_hash], document.text)
     if places is None:
         return None
-    return chunks_of(document, tuple(splitter.restore(document.text, places)))
+    spans = tuple(splitter.restore(document.text, places, about=document.about))
+    if any(span.token_ids.size > splitter.max_tokens for span in spans):
+        # What the model sees before the text has grown.
+        return None
+    return chunks_of(document, spans)
 
 
 def _places(rows: Sequence[StoredPlace], text: str) -> list[tuple[int, int]] | None:

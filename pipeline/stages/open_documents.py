@@ -69,8 +69,10 @@ def cut_documents(
         known: By id, the chunks of documents that are cut already.
     """
     known = known or {}
-    uncut = [document.text for document in documents if document.doc_id not in known]
-    cut = splitter.split_all(uncut)
+    uncut = [document for document in documents if document.doc_id not in known]
+    cut = splitter.split_all(
+        [document.text for document in uncut], about=[document.about for document in uncut]
+    )
     for document in documents:
         chunks = known.get(document.doc_id)
         yield chunks_of(document, tuple(next(cut))) if chunks is None else chunks
@@ -87,14 +89,18 @@ def chunks_of(document: Document, spans: Sequence[ChunkSpan]) -> tuple[Chunk, ..
             char_start=span.char_start,
             char_end=span.char_end,
             token_ids=span.token_ids,
+            prefix=span.prefix,
         )
         for index, span in enumerate(spans)
     )
 
 
 def join_hashes(chunks: Sequence[Chunk]) -> bytes:
-    """Return the text hashes of chunks one after the other, as the ledger keeps them."""
-    return b"".join(bytes.fromhex(text_hash(chunk.text)) for chunk in chunks)
+    """Return the hashes of chunks one after the other, as the ledger keeps them.
+
+    They are of prefix and text: chunks have one vector if these are one.
+    """
+    return b"".join(bytes.fromhex(text_hash(chunk.prefix + chunk.text)) for chunk in chunks)
 
 
 def open_document(

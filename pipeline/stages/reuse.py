@@ -6,12 +6,13 @@ from typing import Protocol, TypeAlias, TypeGuard
 import numpy as np
 
 from embed_index.pipeline.ledger.entries import CHUNK_HASH_BYTES
-from embed_index.pipeline.milvus.images import image_of_chunk, image_of_stored, is_ours
+from embed_index.pipeline.milvus.images import RowImage, image_of_chunk, image_of_stored, is_ours
 from embed_index.pipeline.milvus.rows import NORM_TOLERANCE
 from embed_index.pipeline.stages.open_documents import OpenDocument
 from embed_index.pipeline.stages.store import ChunkReader
-from embed_index.schemas.ids import chunk_id
-from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors
+from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.ids import carried_hash, chunk_id
+from embed_index.schemas.records import Chunk, EmbeddedBatch, Vectors, about_of
 
 VectorFinder: TypeAlias = Callable[[Sequence[OpenDocument]], dict[str, Vectors]]
 """Returns, by new chunk id, the vectors that need not be made again."""
@@ -32,13 +33,15 @@ def find_vectors(
     reader: ChunkReader,
     version: str,
     ledger: CommittedHashes,
+    contract: CollectionContract,
 ) -> dict[str, Vectors]:
     """Return a vector by new chunk id for every chunk whose text the collection already embeds.
 
     A stored row counts only if it belongs to the very text that the ledger committed: what an
     interrupted run wrote over it has another document hash. The documents' ledger entries must be
     as they were before this run began them. A ledger that was rebuilt from rows that do not hold
-    their whole text has no hashes of chunks; the same place in the same document will do then.
+    their whole text, or not what stood before it, has no hashes of chunks; the same place in the
+    same document will do then.
     """
     old_ids: dict[str, str] = {}
     committed: dict[str, str] = {}
@@ -50,7 +53,7 @@ def find_vectors(
             text_hash: index
             for index, text_hash in enumerate(ledger.chunk_hashes(document.document.doc_id))
         }
-        if not old_index and document.entry.doc_hash == document.document.doc_hash:
+        if not old_index and _is_same(document, contract=contract):
             for chunk in document.chunks:
                 old_ids[chunk.chunk_id] = chunk.chunk_id
                 committed[chunk.chunk_id] = document.entry.doc_hash
@@ -80,18 +83,20 @@ def find_vectors_by_text(
     *,
     reader: ChunkReader,
     version: str,
+    contract: CollectionContract,
     find_untrusted: Callable[[Collection[str]], Collection[str]] = lambda _: (),
 ) -> dict[str, Vectors]:
     """Return a vector by chunk id for every chunk whose text the document's rows hold.
 
     For what the ledger does not know or does not know rightly: every row's own text is read and
     compared. A text that Milvus could not hold whole must also be of the same document's text, and
-    at the same place in it.
+    at the same place in it. So must one of a collection with prefixes, of the same values.
 
     Args:
         documents: What is about to be written.
         reader: Of the collection.
         version: The collection version.
+        contract: Of that version.
         find_untrusted: Returns those of some chunk ids whose stored vectors are wrong.
     """
     ids = [chunk.chunk_id for document in documents for chunk in document.chunks]
@@ -102,9 +107,14 @@ def find_vectors_by_text(
     known: dict[tuple[str, ...], Vectors] = {}
     for row in stored.values():
         if row.chunk_id not in untrusted and is_ours(row.key) and is_unit(row.vector):
-            known[image_of_stored(row).text_key] = row.vector
-    images = (image_of_chunk(chunk) for document in documents for chunk in document.chunks)
-    return {image.chunk_id: known[image.text_key] for image in images if image.text_key in known}
+            about = about_of(row.carried[name] for name in contract.prefix_columns)
+            known[_key(image_of_stored(row), about, contract=contract)] = row.vector
+    wanted = {
+        chunk.chunk_id: _key(image_of_chunk(chunk), chunk.document.about, contract=contract)
+        for document in documents
+        for chunk in document.chunks
+    }
+    return {chunk_id: known[key] for chunk_id, key in wanted.items() if key in known}
 
 
 def or_kept(
@@ -133,6 +143,20 @@ def batch_reused(chunks: Sequence[Chunk], vectors: dict[str, Vectors]) -> Iterat
         part = tuple(chunks[start : start + _BATCH_CHUNKS])
         stacked = np.stack([vectors[chunk.chunk_id] for chunk in part])
         yield EmbeddedBatch(chunks=part, vectors=stacked)
+
+
+def _is_same(document: OpenDocument, *, contract: CollectionContract) -> bool:
+    """Say whether the ledger committed this text, with these values before it."""
+    if contract.prefix_columns and document.entry.carried_hash != carried_hash(
+        document.document.carried
+    ):
+        return False
+    return document.entry.doc_hash == document.document.doc_hash
+
+
+def _key(image: RowImage, about: str, *, contract: CollectionContract) -> tuple[str, ...]:
+    """Return what rows of one document share only if the model sees the same of them."""
+    return (*image.place_key, about) if contract.has_prefixes else image.text_key
 
 
 def _hashes(document: OpenDocument) -> list[bytes]:

@@ -22,19 +22,24 @@ class StoppableSplitter:
     def __init__(self, splitter: Splitter, stopping: threading.Event) -> None:
         self._splitter = splitter
         self._stopping = stopping
+        self.max_tokens = splitter.max_tokens
 
-    def split(self, text: str) -> Iterator[ChunkSpan]:
+    def split(self, text: str, *, about: str = "") -> Iterator[ChunkSpan]:
         """Yield the spans of a text in order; within `until_stopped`, which a stop ends."""
-        return stoppable(self._splitter.split(text), self._stopping)
+        return stoppable(self._splitter.split(text, about=about), self._stopping)
 
-    def split_all(self, texts: Sequence[str]) -> Iterator[Iterator[ChunkSpan]]:
+    def split_all(
+        self, texts: Sequence[str], *, about: Sequence[str] = ()
+    ) -> Iterator[Iterator[ChunkSpan]]:
         """Yield for each text in order what `split` yields."""
-        for spans in self._splitter.split_all(texts):
+        for spans in self._splitter.split_all(texts, about=about):
             yield stoppable(spans, self._stopping)
 
-    def restore(self, text: str, places: Sequence[tuple[int, int]]) -> Iterator[ChunkSpan]:
+    def restore(
+        self, text: str, places: Sequence[tuple[int, int]], *, about: str = ""
+    ) -> Iterator[ChunkSpan]:
         """Yield the spans of a text that was cut before; within `until_stopped`, too."""
-        return stoppable(self._splitter.restore(text, places), self._stopping)
+        return stoppable(self._splitter.restore(text, places, about=about), self._stopping)
 
 
 def stoppable(pieces: Iterable[Piece], stopping: threading.Event) -> Iterator[Piece]:

@@ -101,6 +101,7 @@ def test_a_title_beside_the_text_is_offered() -> None:
     text = init("a.parquet", "--output", "-").stdout
 
     assert '# text_column = ["subject", "message"]  # to have the title in the text, too' in text
+    assert '# prefix_columns = ["subject"]  # to have the model see it before every chunk' in text
     assert tomllib.loads(text)["source"]["text_column"] == "message"
 
 
