@@ -46,5 +46,7 @@ def init(
     else:
         write_draft(draft.text, output=output)
         click.echo(f"{output} is written; read it before you run it", err=True)
+    for what in draft.unreadable:
+        click.echo(f"not looked at: {what}", err=True)
     if draft.open_question:
         click.echo(f"to decide: {draft.open_question}", err=True)

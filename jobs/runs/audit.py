@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
 from functools import partial
 
 from embed_index.jobs.adapters.inputs import JobInputs, check_inputs
@@ -15,7 +15,7 @@ from embed_index.jobs.adapters.servers import canary_gate, choose_service, reque
 from embed_index.jobs.cli.progress import PlainReporter
 from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.runs.indexing_pass import IndexingPass
-from embed_index.jobs.runs.recorded import RecordedRun
+from embed_index.jobs.runs.recorded import RecordedRun, failures_recorded
 from embed_index.pipeline.audit.audit import AuditPass, AuditSample
 from embed_index.pipeline.audit.mending import (
     AffectedDocuments,
@@ -46,18 +46,44 @@ def verify_collection(settings: JobSettings, *, repair: bool, num_samples: int) 
     Raises:
         EmbedIndexError: As the exit codes say; drift is no error here.
     """
+    began = time.monotonic()
     with ExitStack() as stack:
-        inputs = check_inputs(settings)
-        stack.enter_context(locked_collection(settings))
         path = ledger_path(settings, settings.collection)
-        ledger = stack.enter_context(Ledger(path)) if repair or path.exists() else None
-        store = stack.enter_context(open_job_store(settings))
-        target = settled_target(inputs, store=store)
-        audit = _Audit(inputs, ledger=ledger, store=store, target=target)
-        if ledger is None or not repair:
-            with AuditNotes.open(settings.state_dir) as notes:
-                return Verification(found=audit.run(notes, num_samples=num_samples))
-        return _repair(audit, ledger=ledger, num_samples=num_samples)
+        ledger = None
+        failures: AbstractContextManager[None] = nullcontext()
+        if path.exists():
+            stack.enter_context(locked_collection(settings))
+            ledger = stack.enter_context(Ledger(path))
+            if repair:
+                failures = failures_recorded(settings, ledger=ledger, began=began)
+        with failures:
+            inputs = check_inputs(settings)
+            if ledger is None:
+                # Only now, so that nothing is created for what cannot be compared.
+                stack.enter_context(locked_collection(settings))
+                ledger = stack.enter_context(Ledger(path)) if repair else None
+            store = stack.enter_context(open_job_store(settings))
+            target = settled_target(inputs, store=store)
+            audit = _Audit(inputs, ledger=ledger, store=store, target=target)
+            if ledger is None or not repair:
+                with AuditNotes.open(settings.state_dir) as notes:
+                    return Verification(found=audit.run(notes, num_samples=num_samples))
+            was_lost = not ledger.knows(target.name, collection_id=target.contract.collection_id)
+            job = open_job(inputs, ledger=ledger, store=store, target=target)
+            noted = stack.enter_context(ExitStack())
+            notes = noted.enter_context(AuditNotes.open(settings.state_dir))
+            found = audit.run(notes, num_samples=num_samples)
+        if not found.has_drift:
+            return Verification(found=found, ledger_rebuilt=was_lost)
+        num_embedded = _mend(job, notes)
+        noted.close()
+        with AuditNotes.open(settings.state_dir) as notes:
+            return Verification(
+                found=found,
+                ledger_rebuilt=was_lost,
+                num_chunks_embedded=num_embedded,
+                after_repair=audit.run(notes, num_samples=0),
+            )
 
 
 class _Audit:
@@ -138,59 +164,39 @@ class _Audit:
         return (await servers.enter_async_context(service)).embedder
 
 
-def _repair(audit: _Audit, *, ledger: Ledger, num_samples: int) -> Verification:
-    """Audit, mend what was found, and audit again."""
-    inputs, store, target = audit.inputs, audit.store, audit.target
-    state_dir = inputs.settings.state_dir
-    was_lost = not ledger.knows(target.name, collection_id=target.contract.collection_id)
-    job = open_job(inputs, ledger=ledger, store=store, target=target)
-    with AuditNotes.open(state_dir) as notes:
-        found = audit.run(notes, num_samples=num_samples)
-        if not found.has_drift:
-            return Verification(found=found, ledger_rebuilt=was_lost)
-        num_embedded = _mend(job, notes)
-    with AuditNotes.open(state_dir) as notes:
-        return Verification(
-            found=found,
-            ledger_rebuilt=was_lost,
-            num_chunks_embedded=num_embedded,
-            after_repair=audit.run(notes, num_samples=0),
-        )
-
-
 def _mend(job: OpenJob, notes: AuditNotes) -> int:
     """Write the affected documents again; return the number of chunks that had to be embedded."""
     store, version = job.store, job.target.name
-    num_affected = begin_affected(notes, ledger=job.documents)
-    delete_superfluous(notes, store=store, version=version)
     run = RecordedRun(job.inputs.settings, ledger=job.ledger, began=time.monotonic())
-    indexing = IndexingPass(
-        job,
-        run=run,
-        source=AffectedDocuments(job.inputs.source, notes),
-        num_documents=num_affected,
-        find_vectors=partial(
-            find_vectors_by_text,
-            reader=store.reader,
-            version=version,
-            contract=job.target.contract,
-            find_untrusted=notes.untrusted,
-        ),
-        reporter=PlainReporter(stream=io.StringIO(), results=io.StringIO(), quiet=True),
-    )
-
-    def settle_repair() -> None:
-        if indexing.flow.is_complete:
-            delete_departed(
-                notes,
-                ledger=job.documents,
-                store=store,
-                version=version,
-                limits=job.deletion_limits,
-            )
-            store.flush(version)
-
     with run.under_way():
+        num_affected = begin_affected(notes, ledger=job.documents)
+        delete_superfluous(notes, store=store, version=version)
+        indexing = IndexingPass(
+            job,
+            run=run,
+            source=AffectedDocuments(job.inputs.source, notes),
+            num_documents=num_affected,
+            find_vectors=partial(
+                find_vectors_by_text,
+                reader=store.reader,
+                version=version,
+                contract=job.target.contract,
+                find_untrusted=notes.untrusted,
+            ),
+            reporter=PlainReporter(stream=io.StringIO(), results=io.StringIO(), quiet=True),
+        )
+
+        def settle_repair() -> None:
+            if indexing.flow.is_complete:
+                delete_departed(
+                    notes,
+                    ledger=job.documents,
+                    store=store,
+                    version=version,
+                    limits=job.deletion_limits,
+                )
+                store.flush(version)
+
         indexing.run(settle=settle_repair)
     run.finish("mended")
     return run.tally.num_chunks_embedded

@@ -110,6 +110,22 @@ class RecordedRun:
             cause.add_note(second.message)
 
 
+@contextmanager
+def failures_recorded(settings: JobSettings, *, ledger: Ledger, began: float) -> Iterator[None]:
+    """Have the history know of what fails in this context, before a run has begun there.
+
+    Args:
+        settings: Of the job.
+        ledger: Of the alias; the run lock is held.
+        began: `time.monotonic()` when the command began.
+    """
+    try:
+        yield
+    except BaseException:
+        with RecordedRun(settings, ledger=ledger, began=began).under_way():
+            raise
+
+
 def pace_point(counters: RunCounters) -> PacePoint:
     """Return how far a run is."""
     return PacePoint(counters.seconds, counters.num_tokens, counters.num_documents_done)

@@ -41,6 +41,8 @@ class Draft:
     text: str
     open_question: str
     """Empty for none."""
+    unreadable: tuple[str, ...]
+    """Files that were not looked at, and why."""
 
 
 def draft_job_file(corpus: str, *, folder: Path, settings: JobSettings) -> Draft:
@@ -121,6 +123,7 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
     return Draft(
         text="\n".join((head, *sections)),
         open_question=_open_question(survey, text=text.column, identity=identity),
+        unreadable=survey.unreadable,
     )
 
 
@@ -154,6 +157,10 @@ def _source(
     identity: GuessedColumn | None,
 ) -> str:
     lines = ["[source]", *(f"{key} = {toml_literal(value)}" for key, value in place.items())]
+    lines += [f"# Not looked at, and a run would end here: {_bare(x)}" for x in survey.unreadable]
+    lines += ['# on_bad_file = "skip"  # to leave such files out, as dead letters'] * bool(
+        survey.unreadable
+    )
     question = _open_question(survey, text=text.column, identity=identity)
     lines += [f"# TO DECIDE: {question}".replace("\n", "\n# ")] if question else []
     if identity is None:

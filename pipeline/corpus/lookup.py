@@ -9,11 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.conversion import as_ids
+from embed_index.pipeline.corpus.files import CorpusFile
 from embed_index.pipeline.corpus.layout import Columns, FileColumn, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.opening import open_parquet
+from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.pipeline.storage.store import Storage
+from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.ids import text_hash
 
 _IDS_PER_BATCH = 65_536
@@ -35,7 +37,8 @@ class CorpusPlace:
 def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) -> str | None:
     """Return a document's text, None where the corpus does not have it as it was indexed.
 
-    The row where it stood is read first; where it moved, the ids of all rows are.
+    The row where it stood is read first; where it moved, the ids of all rows are. A file that
+    cannot be read is no reason to stop before the others were.
 
     Args:
         place: The corpus.
@@ -44,7 +47,8 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
         stood_at: File, row group and row where it stood when it was indexed.
 
     Raises:
-        ConfigurationError: The corpus is not there, or lacks a column.
+        ConfigurationError: The corpus is not there; or nothing is found, and a file lacks a column
+            or cannot be read.
         UnavailableError: Its store stays away.
     """
     listing = list_corpus(place.inputs, storage=place.storage)
@@ -59,38 +63,47 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
     likely = [
         file for file, known in zip(listing.files, listing.names, strict=True) if known == name
     ]
+    errors: list[ConfigurationError] = []
     for file in (*likely, *(file for file in listing.files if file not in likely)):
-        with open_parquet(file) as parquet:
-            here = columns.of_file(file, parquet.schema_arrow)
-            groups = list(range(parquet.num_row_groups))
-            if file in likely and row_group.isdecimal() and int(row_group) in groups:
-                groups.remove(int(row_group))
-                groups.insert(0, int(row_group))
-            for text in _texts(parquet, groups, columns=here, doc_id=doc_id):
+        first_group = int(row_group) if file in likely and row_group.isdecimal() else None
+        try:
+            for text in _texts(file, columns=columns, doc_id=doc_id, first_group=first_group):
                 if text_hash(text) == doc_hash:
                     return text
+        except ConfigurationError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
     return None
 
 
-def _texts(
-    parquet: pq.ParquetFile, groups: Sequence[int], *, columns: FileColumns, doc_id: str
-) -> Iterator[str]:
+def _texts(file: CorpusFile, *, columns: Columns, doc_id: str, first_group: int | None) -> Iterator[str]:
     """Yield the texts of the rows that bear an id; of all rows where ids stand in no column."""
-    for group in groups:
-        places: Sequence[int] = range(parquet.metadata.row_group(group).num_rows)
-        if columns.id is not None:
-            places = _places_of(parquet, group, column=columns.id, doc_id=doc_id)
-        first = 0
-        for batch in (
-            _batches(parquet, group, columns.texts, rows=_TEXTS_PER_BATCH) if places else ()
-        ):
-            texts = TextColumn(columns.text(batch))
-            end = first + batch.num_rows
-            for place in places[bisect_left(places, first) : bisect_left(places, end)]:
-                value = texts[place - first]
-                if isinstance(value, str):
-                    yield value
-            first = end
+    with open_parquet(file) as parquet:
+        here = columns.of_file(file, parquet.schema_arrow)
+        groups = sorted(range(parquet.num_row_groups), key=lambda group: group != first_group)
+        for group in groups:
+            with readable_errors(file, group, 0):
+                yield from _texts_of(parquet, group, columns=here, doc_id=doc_id)
+
+
+def _texts_of(
+    parquet: pq.ParquetFile, group: int, *, columns: FileColumns, doc_id: str
+) -> Iterator[str]:
+    places: Sequence[int] = range(parquet.metadata.row_group(group).num_rows)
+    if columns.id is not None:
+        places = _places_of(parquet, group, column=columns.id, doc_id=doc_id)
+    if not places:
+        return
+    first = 0
+    for batch in _batches(parquet, group, columns.texts, rows=_TEXTS_PER_BATCH):
+        texts = TextColumn(columns.text(batch))
+        end = first + batch.num_rows
+        for place in places[bisect_left(places, first) : bisect_left(places, end)]:
+            value = texts[place - first]
+            if isinstance(value, str):
+                yield value
+        first = end
 
 
 def _places_of(

@@ -1,7 +1,7 @@
 """Looks at the columns of a corpus that nobody has described yet: types, and the first rows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from embed_index.pipeline.corpus.casts import (
 )
 from embed_index.pipeline.corpus.files import CorpusFile
 from embed_index.pipeline.corpus.listing import list_corpus
-from embed_index.pipeline.corpus.opening import open_parquet
+from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
 from embed_index.pipeline.storage.store import Storage
@@ -67,6 +67,8 @@ class CorpusSurvey:
     num_rows_seen: int
     columns: tuple[SurveyedColumn, ...]
     """Those that every file has, in the order of the first."""
+    unreadable: tuple[str, ...]
+    """What is wrong with files that were left out, for people."""
 
 
 def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> CorpusSurvey:
@@ -77,34 +79,44 @@ def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> C
         storage: As of `ParquetSource`.
 
     Raises:
-        ConfigurationError: No such file, not Parquet, or damaged where it was looked at.
+        ConfigurationError: There is no file that can be read.
         UnavailableError: A store stays away.
     """
-    files = list_corpus(inputs, storage=storage).files
-    schemas, num_rows = [], 0
-    for file in files:
-        with open_parquet(file) as parquet:
-            num_rows += parquet.metadata.num_rows
-            schemas.append(parquet.schema_arrow)
-    named = [field for field in schemas[0] if field.name]
-    shared = [field for field in named if all(_has(schema, field) for schema in schemas)]
+    listed = list_corpus(inputs, storage=storage).files
+    schemas: dict[CorpusFile, pa.Schema] = {}
+    num_rows = 0
+    errors: list[ConfigurationError] = []
+    for file in listed:
+        try:
+            with open_parquet(file) as parquet:
+                num_rows += parquet.metadata.num_rows
+                schemas[file] = parquet.schema_arrow
+        except ConfigurationError as error:
+            errors.append(error)
+    if not schemas:
+        raise errors[0]
+    files = list(schemas)
+    named = [field for field in schemas[files[0]] if field.name]
+    shared = [field for field in named if all(_has(x, field) for x in schemas.values())]
     readings = {f.name: _reading(f.type) for f in shared}
     values: dict[str, list[object]] = {name: [] for name, x in readings.items() if x is not None}
     # Files of one corpus may count their rows from 0 each; only several of them show it.
     chosen = dict.fromkeys(files[n * len(files) // _MAX_FILES] for n in range(_MAX_FILES))
     num_rows_seen = 0
     for file in chosen:
-        for batch in _first_rows(file, list(values), num_files=len(chosen)):
-            num_rows_seen += batch.num_rows
-            for name, seen in values.items():
-                reading = readings[name]
-                assert reading is not None
-                seen.extend(to_python(reading.cast(batch.column(name))))
+        try:
+            for seen in _first_rows(file, readings, num_files=len(chosen)):
+                num_rows_seen += len(next(iter(seen.values())))
+                for name, some in seen.items():
+                    values[name].extend(some)
+        except ConfigurationError as error:
+            errors.append(error)
     return CorpusSurvey(
         num_files=len(files),
         num_rows=num_rows,
         num_rows_seen=num_rows_seen,
         columns=tuple(_looked_at(field, values.get(field.name, [])) for field in shared),
+        unreadable=tuple(error.message.removeprefix("input: ") for error in errors),
     )
 
 
@@ -124,28 +136,27 @@ def _reading(kind: pa.DataType) -> Reading | None:
 
 
 def _first_rows(
-    file: CorpusFile, names: Sequence[str], *, num_files: int
-) -> Iterator[pa.RecordBatch]:
-    if not names:
+    file: CorpusFile, readings: Mapping[str, Reading | None], *, num_files: int
+) -> Iterator[dict[str, list[object]]]:
+    """Yield values by column, of so many rows of a file as it is one of some."""
+    read = {name: reading for name, reading in readings.items() if reading is not None}
+    if not read:
         return
     num_rows_wanted, num_bytes_wanted = -(-MAX_ROWS // num_files), _MAX_BYTES // num_files
+    names = list(read)
     with open_parquet(file) as parquet:
-        try:
-            by_column = not is_signed(file, parquet.metadata)
-            for row_group in range(parquet.num_row_groups):
+        by_column = not is_signed(file, parquet.metadata)
+        for row_group in range(parquet.num_row_groups):
+            with readable_errors(file, row_group, 0):
                 group = parquet.metadata.row_group(row_group)
                 size = min(num_rows_wanted, rows_per_batch(group, names, by_column=by_column))
                 for batch in parquet.iter_batches(size, [row_group], names, use_threads=False):
-                    yield batch.slice(0, num_rows_wanted)
+                    rows = batch.slice(0, num_rows_wanted)
+                    yield {name: to_python(x.cast(rows.column(name))) for name, x in read.items()}
                     num_rows_wanted -= batch.num_rows
                     num_bytes_wanted -= batch.nbytes
                     if num_rows_wanted <= 0 or num_bytes_wanted <= 0:
                         return
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigurationError(
-                f"input: {file} cannot be read ({type(error).__name__})",
-                remedy="The file is damaged or encrypted; write it again, or leave it out.",
-            ) from error
 
 
 def _looked_at(field: pa.Field, values: Sequence[object]) -> SurveyedColumn:

@@ -105,6 +105,26 @@ def test_a_title_beside_the_text_is_offered() -> None:
     assert tomllib.loads(text)["source"]["text_column"] == "message"
 
 
+def test_damaged_files_are_named_and_the_others_looked_at() -> None:
+    for name in ("a", "b", "c"):
+        write(f"corpus/{name}.parquet", id=[f"{name}{n}" for n in range(9)], text=PROSE)
+    content = Path("corpus/a.parquet").read_bytes()
+    Path("corpus/a.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    Path("corpus/b.parquet").write_bytes(b"PAR1")
+
+    done = init("corpus", "--output", "-")
+
+    assert done.exit_code == 0
+    told = [line for line in done.stderr.splitlines() if line.startswith("not looked at: /")]
+    written = [line for line in done.stdout.splitlines() if line.startswith("# Not looked at")]
+    for lines in (told, written):
+        assert len(lines) == 2
+        assert "corpus/b.parquet is not a readable Parquet file" in lines[0]
+        assert "corpus/a.parquet cannot be read at row group 0" in lines[1]
+    source = tomllib.loads(done.stdout)["source"]
+    assert (source["id_column"], source["text_column"]) == ("id", "text")
+
+
 def test_an_existing_file_is_not_overwritten() -> None:
     write("a.parquet", id=[*range(9)], text=PROSE)
     Path("nightly.toml").write_text("mine")

@@ -62,3 +62,18 @@ def test_a_corpus_that_is_another_is_named(tmp_path: Path) -> None:
         find(corpus(tmp_path, text_columns=("body",)), "1", "one")
     with pytest.raises(ConfigurationError, match="does not exist"):
         find(corpus(tmp_path / "nowhere"), "1", "one")
+
+
+def test_a_damaged_file_is_named_once_the_others_were_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", pa.array(["1"]), ["one"])
+    write(tmp_path / "b.parquet", pa.array(["2"]), ["two"])
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+
+    assert find(corpus(tmp_path), "2", "two") == "two"
+    with pytest.raises(ConfigurationError, match=r"a\.parquet cannot be read at row group 0"):
+        find(corpus(tmp_path), "1", "one")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    assert find(corpus(tmp_path), "2", "two") == "two"
+    with pytest.raises(ConfigurationError, match=r"a\.parquet is not a readable Parquet file"):
+        find(corpus(tmp_path), "3", "three")
