@@ -101,6 +101,11 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
         ConfigurationError: No column of the corpus can be the text.
     """
     text = guess_text(survey)
+    if text is None and not survey.columns and survey.num_files > 1:
+        raise ConfigurationError(
+            f"{place['input']} has {survey.num_files:,} files without a column in common",
+            remedy="A corpus is files of one kind: name one of them, or a folder of their own.",
+        )
     if text is None:
         raise ConfigurationError(
             f"{place['input']} has no column of texts; it has {_listed(survey) or 'no columns'}",

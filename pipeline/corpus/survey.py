@@ -1,6 +1,7 @@
 """Looks at the columns of a corpus that nobody has described yet: types, and the first rows."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from embed_index.schemas.names import check_carried_names
 MAX_ROWS = 1000
 _MAX_FILES = 10
 _MAX_BYTES = 64 << 20
+_FRACTION = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,7 @@ def _looked_at(field: pa.Field, values: Sequence[object]) -> SurveyedColumn:
         long_bytes=sizes[math.ceil(0.95 * len(sizes)) - 1] if sizes else 0,
         has_spaces=any(len(text.split(maxsplit=1)) > 1 for text in texts),
         has_other_scripts=not all(text.isascii() for text in texts),
-        unfit_as_id=_flaw_as_id(kind, values, num_distinct=num_distinct),
+        unfit_as_id=_flaw_as_id(field.name, kind, values, num_distinct=num_distinct),
         not_carried=_flaw_as_carried(field, values),
     )
 
@@ -186,17 +188,28 @@ def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: int) -> str:
+def _is_row_number(name: str, kind: pa.DataType) -> bool:
+    """Tell whether a column numbers the rows as they were in memory, as pandas writes it."""
+    return bool(name.startswith("__index_level_") and pa.types.is_integer(kind))
+
+
+def _flaw_as_id(
+    name: str, kind: pa.DataType, values: Sequence[object], *, num_distinct: int
+) -> str:
     if read_ids(kind) is None or pa.types.is_floating(kind) or pa.types.is_null(kind):
         return f"is {kind}"
     if not values:
         return "has no rows"
+    if _is_row_number(name, kind):
+        return "numbers rows, another way each time they are written"
     num_empty = sum(map(_is_empty, values))
     if num_empty:
         return f"is null or empty in {num_empty:,} rows"
     num_repeated = len(values) - num_distinct
     if num_repeated:
         return f"repeats itself in {num_repeated:,} rows"
+    if all(isinstance(value, str) and _FRACTION.fullmatch(value) for value in values):
+        return "measures something"
     try:
         for value in values:
             check_id(value if isinstance(value, bytes) else str(value))
@@ -206,6 +219,8 @@ def _flaw_as_id(kind: pa.DataType, values: Sequence[object], *, num_distinct: in
 
 
 def _flaw_as_carried(field: pa.Field, values: Sequence[object]) -> str:
+    if _is_row_number(field.name, value_type(field.type)):
+        return "It numbers rows, as pandas does."
     try:
         check_carried_names([field.name])
     except ValueError as error:

@@ -139,6 +139,16 @@ def test_an_existing_file_is_not_overwritten() -> None:
     assert Path("nightly.toml").read_text() == "mine"
 
 
+def test_files_of_several_kinds_are_told_apart() -> None:
+    write("corpus/a.parquet", id=[*range(9)], text=PROSE)
+    write("corpus/b.parquet", key=[*range(9)], size=[1.5] * 9)
+
+    done = init("corpus")
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: corpus has 2 files without a column in common\n")
+
+
 def test_a_corpus_without_texts_is_refused_with_its_columns() -> None:
     write("a.parquet", id=[*range(9)], size=[1.5] * 9)
 

@@ -84,6 +84,21 @@ def test_a_column_is_measured_by_its_first_rows(tmp_path: Path) -> None:
                      id="the id is a float"),
         pytest.param({"text": PROSE, "title": PROSE}, (None, "text"), id="only prose"),
         pytest.param(
+            {"text": PROSE, "__index_level_0__": list(range(ROWS))},
+            (None, "text"),
+            id="pandas numbers its rows",
+        ),
+        pytest.param(
+            {"text": PROSE, "__index_level_0__": KEYS},
+            ("__index_level_0__", "text"),
+            id="pandas has an index without a name",
+        ),
+        pytest.param(
+            {"text": PROSE, "latitude": [f"{n}.5" for n in range(ROWS)]},
+            (None, "text"),
+            id="what is measured is no id",
+        ),
+        pytest.param(
             {"id": KEYS, "内容": ["如何重置我的密码以及登录账户的详细步骤说明"] * ROWS},
             ("id", "内容"),
             id="prose without white space",
