@@ -77,7 +77,9 @@ def find_text(place: CorpusPlace, *, doc_id: str, doc_hash: str, stood_at: str) 
     return None
 
 
-def _texts(file: CorpusFile, *, columns: Columns, doc_id: str, first_group: int | None) -> Iterator[str]:
+def _texts(
+    file: CorpusFile, *, columns: Columns, doc_id: str, first_group: int | None
+) -> Iterator[str]:
     """Yield the texts of the rows that bear an id; of all rows where ids stand in no column."""
     with open_parquet(file) as parquet:
         here = columns.of_file(file, parquet.schema_arrow)
