@@ -3,6 +3,7 @@
 pyarrow's calls cannot be ended from outside, so each runs in a thread that can be left behind.
 """
 
+import atexit
 import secrets
 import threading
 import time
@@ -10,6 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakSet
+
+# What it has done at the end must be registered before what is done before that.
+import pyarrow.fs  # noqa: F401
 
 from embed_index.pipeline.storage.faults import FAILURES, Fault, explain, judge
 from embed_index.schemas.errors import UnavailableError
@@ -17,6 +22,7 @@ from embed_index.schemas.errors import UnavailableError
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.2
+_UNDER_WAY: "WeakSet[threading.Thread]" = WeakSet()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,9 @@ class Attempt(Generic[T]):
     def __init__(self, action: Callable[[], T]) -> None:
         self._begun = time.monotonic()
         self._future: Future[T] = Future()
-        threading.Thread(target=self._run, args=(action,), daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(action,), daemon=True)
+        _UNDER_WAY.add(thread)
+        thread.start()
 
     def result(self, *, limit_seconds: float, stopped: threading.Event) -> T:
         """Return what came of it.
@@ -77,6 +85,17 @@ class Attempt(Generic[T]):
             self._future.set_result(action())
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
             self._future.set_exception(error)
+
+
+@atexit.register
+def _wait_for_attempts() -> None:
+    """Let requests that were left behind end, so that pyarrow need not wait for them.
+
+    At the interpreter's end it waits for S3's while it holds the interpreter's lock, and nothing
+    could cut that short: not even the thread that sees to the end of an interrupted command.
+    """
+    for thread in tuple(_UNDER_WAY):
+        thread.join()
 
 
 class Requests:

@@ -1,5 +1,7 @@
 """Requests are repeated while it is worth it, and no longer."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -96,3 +98,16 @@ def test_an_attempt_that_was_begun_is_the_first() -> None:
 @pytest.mark.parametrize(("failures", "ceiling"), [(1, 0.5), (2, 1.0), (5, 8.0), (900, 20.0)])
 def test_pauses_grow_to_a_cap(failures: int, ceiling: float) -> None:
     assert Patience().ceiling_seconds(failures) == ceiling
+
+
+def test_what_was_left_behind_ends_before_the_interpreter_does() -> None:
+    program = (
+        "import time\n"
+        "from embed_index.pipeline.storage.requests import Attempt\n"
+        "def late(): time.sleep(0.3); print('ended', flush=True)\n"
+        "Attempt(late)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert done.stdout == b"ended\n"
