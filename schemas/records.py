@@ -6,13 +6,17 @@ and from any stage -> DeadLetter
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-CarriedValue: TypeAlias = str | int | float | bool | None
-"""A metadata value as Milvus stores it; None only where the collection's column is nullable."""
+CarriedValue: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""A metadata value as Milvus stores it; None only where the collection's column holds null.
+
+Lists and objects are what Milvus gives; on their way there they are canonical JSON text, which
+hashes and compares as they do.
+"""
 
 TokenIds: TypeAlias = NDArray[np.int32]
 Vectors: TypeAlias = NDArray[np.float32]

@@ -20,6 +20,7 @@ from embed_index.pipeline.report.map import (
 )
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.ids import canonical_json
 from embed_index.schemas.records import CarriedValue, Vectors
 from embed_index.schemas.settings import JobSettings
 
@@ -132,7 +133,8 @@ def _read_sample(store: MilvusStore, version: str, *, num_chunks: int) -> _Sampl
         text_bytes += len(text.encode("utf-8", "replace"))
         texts.append(excerpt(text))
         for name, value in read.carried.items():
-            values[name].append(value[:_MAX_VALUE_CHARS] if isinstance(value, str) else value)
+            told = canonical_json(value) if isinstance(value, list | dict) else value
+            values[name].append(told[:_MAX_VALUE_CHARS] if isinstance(told, str) else told)
         if read.vector is not None:
             vectors.append(read.vector)
         chunks.append(read.without_content())

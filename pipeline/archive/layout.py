@@ -20,7 +20,10 @@ _TYPES: Mapping[CarriedType, pa.DataType] = {
     "integer": pa.int64(),
     "number": pa.float64(),
     "boolean": pa.bool_(),
+    "list": pa.string(),
+    "json": pa.string(),
 }
+"""Lists and structs are JSON text in an archive."""
 
 DOCUMENT_SCHEMA = pa.schema(
     [

@@ -13,7 +13,7 @@ from embed_index.pipeline.corpus.casts import exact_floats, whole_numbers
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.columns import EMPTY_VALUES, MAX_CARRIED_TEXT_BYTES, CarriedColumn
+from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.ids import carried_hashes
 from embed_index.schemas.records import CarriedValue, Words
 
@@ -53,7 +53,7 @@ class CarriedRows:
                 detail = f"The value of {column.name!r} is not exactly {_KINDS[column.type]}."
                 errors.setdefault(row, BadRowError("invalid_carried", detail))
         for column, array in zip(self._columns, self._arrays, strict=True):
-            if _is_sound(array):
+            if _is_sound(array, max_bytes=column.max_bytes):
                 continue
             for row, value in enumerate(to_python(array)):
                 try:
@@ -121,7 +121,7 @@ def _decoded(array: pa.Array) -> pa.Array:
     return TextColumn(array).array if pa.types.is_string_view(array.type) else array
 
 
-def _is_sound(array: pa.Array) -> bool:
+def _is_sound(array: pa.Array, *, max_bytes: int) -> bool:
     """Tell whether `check_carried` takes all values; if not, it may still."""
     kind = array.type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
@@ -136,14 +136,14 @@ def _is_sound(array: pa.Array) -> bool:
         )
     if _is_text(kind):
         texts = TextColumn(array)
-        return texts.is_utf8 and bool((texts.num_bytes <= MAX_CARRIED_TEXT_BYTES).all())
+        return texts.is_utf8 and bool((texts.num_bytes <= max_bytes).all())
     return False
 
 
 def _values(column: CarriedColumn, array: pa.Array) -> list[CarriedValue]:
     if not _is_plain(array.type):
         return [check_carried(column, value) for value in to_python(array)]
-    if array.null_count and not column.nullable:
+    if array.null_count and not column.holds_null:
         array = array.fill_null(EMPTY_VALUES[column.type])
     values: list[CarriedValue] = array.to_pylist()
     return values

@@ -77,7 +77,7 @@ def read_texts(kind: pa.DataType) -> Reading | None:
         return Reading(_plain)
     if _is_bytes(values):
         return _read_bytes(values)
-    if _is_list(values):
+    if is_list(values):
         inner = value_type(values.value_type)
         if is_text(inner) or _is_bytes(inner):
             return Reading(_joined, "lists of strings, joined by a blank line")
@@ -173,7 +173,8 @@ def _is_uuid(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.UuidType)
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Tell whether values are lists, in whatever layout."""
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
@@ -187,18 +188,19 @@ def _plain(array: pa.Array) -> pa.Array:
 NOTHING = Reading(_plain)
 
 
-def _decoded(array: pa.Array) -> pa.Array:
+def decoded(array: pa.Array) -> pa.Array:
+    """Return the values themselves, which a dictionary or an extension may hold."""
     array = _plain(array)
     return _plain(array.dictionary_decode()) if pa.types.is_dictionary(array.type) else array
 
 
 def _integers(array: pa.Array) -> pa.Array:
-    return _decoded(array).cast(pa.int64())
+    return decoded(array).cast(pa.int64())
 
 
 def _numbers(array: pa.Array) -> pa.Array:
     # Python's is the nearest float; Arrow's cast need not be.
-    values = [None if value is None else float(value) for value in _decoded(array).to_pylist()]
+    values = [None if value is None else float(value) for value in decoded(array).to_pylist()]
     return pa.array(values, pa.float64())
 
 
@@ -212,14 +214,14 @@ def _utf8(array: pa.Array) -> pa.Array:
 
 
 def _decimal_texts(array: pa.Array) -> pa.Array:
-    array = _decoded(array)
+    array = decoded(array)
     if 0 <= array.type.scale <= _PLAIN_SCALE:
         return array.cast(pa.string())
     return pa.array([None if x is None else f"{x:f}" for x in array.to_pylist()], pa.string())
 
 
 def _hex_texts(array: pa.Array, *, dashes: Sequence[int] = ()) -> pa.Array:
-    array = _decoded(array)
+    array = decoded(array)
     num_rows, width = len(array), array.type.byte_width
     digits = np.zeros((num_rows, 2 * width), dtype=np.uint8)
     content = array.buffers()[1]
@@ -237,7 +239,7 @@ def _hex_texts(array: pa.Array, *, dashes: Sequence[int] = ()) -> pa.Array:
 def _joined(array: pa.Array) -> pa.Array:
     """Join lists of strings by a blank line; a null in a list is no paragraph."""
     # Strings need not be UTF-8, so they are joined as bytes.
-    rows = _decoded(array).cast(pa.large_list(pa.large_binary())).to_pylist()
+    rows = decoded(array).cast(pa.large_list(pa.large_binary())).to_pylist()
     texts = [
         None if row is None else b"\n\n".join(part for part in row if part is not None)
         for row in rows

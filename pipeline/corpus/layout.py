@@ -23,6 +23,7 @@ from embed_index.pipeline.corpus.paths import (
     find_path,
     partition_value,
 )
+from embed_index.pipeline.corpus.structured import read_structured
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import carried_source
 
@@ -32,15 +33,19 @@ IdFrom: TypeAlias = Literal["column", "text", "place"]
 ID, TEXT, FIRST_CARRIED = 0, 1, 2
 """Where a batch has its columns, once they are selected."""
 
+_CARRIED = (
+    "Carry strings, integers, floats, booleans, dates, timestamps, UUIDs and short decimals, and"
+    " lists and structs of text, numbers and booleans."
+)
 _TYPES = {
     "id_column": (read_ids, "Document ids must be strings, integers, decimals, UUIDs or bytes."),
     "text_column": (read_texts, "The text must be a column of strings, or of lists of strings."),
     "carry": (
-        read_carried,
-        "Carry strings, integers, floats, booleans, dates, timestamps, UUIDs and short decimals.",
+        lambda kind: read_structured(kind) or read_carried(kind),
+        _CARRIED,
     ),
 }
-_TYPES["where"] = (read_carried, "A condition compares what can be carried.")
+_TYPES["where"] = (read_carried, "A condition compares single values.")
 _WAYS_WITHOUT_ID = (
     ' For a corpus without ids set id_from = "text", the text\'s hash, or "place", file and row.'
 )

@@ -297,7 +297,7 @@ class ParquetSource:
     def _tell_nulls(self) -> Iterator[str]:
         for place, column in enumerate(self.carried_columns):
             num_nulls = self._num_nulls[place]
-            if num_nulls and not column.nullable:
+            if num_nulls and not column.holds_null:
                 yield (
                     f"carry: {column.name} is null in {num_nulls:,} rows, where the collection"
                     f" holds {EMPTY_VALUES[column.type]!r}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embed_index.pipeline.corpus.text_column import TextColumn
-from embed_index.schemas.columns import EMPTY_VALUES, MAX_CARRIED_TEXT_BYTES, CarriedColumn
+from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.records import CarriedValue
 
 MAX_DOC_ID_BYTES = 512
@@ -101,8 +101,11 @@ def check_carried(column: CarriedColumn, value: object) -> CarriedValue:
         BadRowError: The collection cannot hold it.
     """
     if value is None:
-        return None if column.nullable else EMPTY_VALUES[column.type]
+        return None if column.holds_null else EMPTY_VALUES[column.type]
     if isinstance(value, bytes):
+        if column.is_structured:
+            flaw = value.lstrip(b"\xff").decode()
+            raise BadRowError("invalid_carried", f"The column {column.name!r} {flaw}")
         raise BadRowError("invalid_carried", f"The column {column.name!r} is not valid UTF-8.")
     if value is OUT_OF_RANGE:
         raise BadRowError(
@@ -114,10 +117,10 @@ def check_carried(column: CarriedColumn, value: object) -> CarriedValue:
         return value.isoformat()
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         raise BadRowError("invalid_carried", f"The column {column.name!r} is NaN or infinite.")
-    if isinstance(value, str) and len(value.encode("utf-8")) > MAX_CARRIED_TEXT_BYTES:
+    if isinstance(value, str) and len(value.encode("utf-8")) > column.max_bytes:
         raise BadRowError(
             "long_carried",
-            f"The column {column.name!r} is longer than {MAX_CARRIED_TEXT_BYTES} bytes.",
+            f"The column {column.name!r} is longer than {column.max_bytes} bytes.",
         )
     assert isinstance(value, (str, int, float))
     return value

@@ -20,6 +20,7 @@ from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, check_id
+from embed_index.pipeline.corpus.structured import read_structured
 from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
@@ -227,6 +228,8 @@ def _flaw_as_carried(field: pa.Field, values: Sequence[object]) -> str:
         return f"{str(error).removeprefix('must not name ')}."
     reading = read_carried(field.type)
     if reading is None:
+        if read_structured(field.type) is not None:
+            return "It has parts; carry it if hits shall show it."
         return "A collection cannot carry this type."
     column = CarriedColumn(name=field.name, type=reading.carried or "text")
     try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from embed_index.pipeline.milvus.stored import Hit, StoredChunk
 from embed_index.schemas.columns import CarriedColumn, CarriedType
+from embed_index.schemas.ids import canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,11 @@ def _row(
     row = hit_fields(hit, rank=rank)
     del row["carried"]
     row |= {"query_index": query_index, "query": hits.query, "version": hit.version}
-    return row | {names[name]: value for name, value in hit.carried.items()}
+    as_json = {column.name for column in hits.columns if column.type == "json"}
+    return row | {
+        names[name]: canonical_json(value) if name in as_json and value is not None else value
+        for name, value in hit.carried.items()
+    }
 
 
 def _own_columns(pa: Any) -> dict[str, Any]:
@@ -161,8 +166,15 @@ def _own_columns(pa: Any) -> dict[str, Any]:
 
 
 def _carried_type(pa: Any, kind: CarriedType) -> Any:
-    types = {"text": pa.string, "integer": pa.int64, "number": pa.float64, "boolean": pa.bool_}
-    return types[kind]()
+    types = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "list": pa.list_(pa.string()),
+        "json": pa.string(),
+    }
+    return types[kind]
 
 
 def _names_in_table(columns: Sequence[CarriedColumn], taken: Collection[str]) -> dict[str, str]:

@@ -131,6 +131,11 @@ class Arrangement:
                     f"; they are {', '.join(columns) or 'none'}",
                     remedy="Correct the name, or carry the column.",
                 )
+            if columns[name].is_structured:
+                raise ConfigurationError(
+                    f"scalar_indexes: {name!r} has parts, over which no index is made",
+                    remedy="Leave it out; filters work without, such as array_contains.",
+                )
             if columns[name].type == "boolean":
                 target.require("boolean_index", setting=f"scalar_indexes of {name!r}")
 

@@ -16,7 +16,8 @@ from embed_index.pipeline.milvus.rows import (
     check_unit,
     fits,
 )
-from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
+from embed_index.schemas.columns import CarriedColumn, CarriedType
+from embed_index.schemas.ids import canonical_json
 from embed_index.schemas.records import CarriedValue, Vectors
 
 BLOCK_FIELDS: Mapping[str, CarriedType] = {
@@ -45,6 +46,12 @@ _MAX_BYTES = {
 assert {*KEY_FIELDS, *POSITION_FIELDS, "text"} == BLOCK_FIELDS.keys()
 
 
+def _as_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return canonical_json(value if isinstance(value, dict) else list(value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBlock:
     """Some rows of a collection, everything that they hold."""
@@ -61,12 +68,21 @@ class RowBlock:
         It has the vectors as they came over the wire, and makes Python numbers of them row by row
         for whoever looks at a row. That takes three quarters of the time.
         """
-        (field,) = rows._lazy_field_data  # type: ignore[attr-defined] # noqa: SLF001
+        lazy = {field.field_name: field for field in rows._lazy_field_data}  # type: ignore[attr-defined] # noqa: SLF001
+        field = lazy.pop("embedding")
         flat = np.array(field.vectors.float_vector.data, dtype=np.float32)
         names = (*BLOCK_FIELDS, *(column.name for column in carried))
         scalars = list(list.__iter__(rows))
+        for column in lazy.values():
+            for place, row in enumerate(scalars):
+                rows._extract_lazy_fields(place, column, row)  # type: ignore[attr-defined] # noqa: SLF001
         return cls(
-            fields={name: [row[name] for row in scalars] for name in names},
+            fields={name: [row[name] for row in scalars] for name in names}
+            | {
+                column.name: [_as_text(row[column.name]) for row in scalars]
+                for column in carried
+                if column.is_structured
+            },
             vectors=flat.reshape(len(scalars), field.vectors.dim),
         )
 
@@ -92,8 +108,8 @@ class RowBlock:
             self._check(
                 column.name,
                 column.type,
-                max_bytes=MAX_CARRIED_TEXT_BYTES,
-                nullable=column.nullable,
+                max_bytes=column.max_bytes,
+                nullable=column.holds_null,
             )
 
     def _check(self, name: str, kind: CarriedType, *, max_bytes: int, nullable: bool) -> None:

@@ -15,7 +15,7 @@ from embed_index.schemas.errors import ConfigurationError
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 
 Ability: TypeAlias = Literal[
-    "null", "words", "boolean_index", "mmap", "partition_key", "replicas", "shards"
+    "null", "words", "json", "boolean_index", "mmap", "partition_key", "replicas", "shards"
 ]
 
 
@@ -34,6 +34,8 @@ class Capability:
 CAPABILITIES: dict[Ability, Capability] = {
     "null": Capability(does="holds null", embedded=True, since=(2, 5)),
     "words": Capability(does="searches by words", embedded=True, since=(2, 5)),
+    # Before, what is no object is refused row by row.
+    "json": Capability(does="takes any JSON", embedded=True, since=(2, 4)),
     "boolean_index": Capability(does="indexes booleans", embedded=True, since=(2, 4)),
     "mmap": Capability(does="maps files into memory", embedded=False, since=(2, 4)),
     # Before, upserted rows stood in another partition than the one that filters look into.

@@ -29,6 +29,9 @@ def check_rows(
     Raises:
         ConfigurationError: It cannot.
     """
+    for column in carried:
+        if column.type == "json":
+            target.require("json", setting=f"carry of {column.name!r}")
     if shards > 1:
         target.require("shards", setting="shards")
     if partition_key:

@@ -5,6 +5,7 @@ component of a vector as a Python number. That took more of the interpreter's ti
 of a run.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,13 @@ _ARRAYS = {
 }
 
 
+_OF_TEXT = (DataType.VARCHAR, DataType.ARRAY, DataType.JSON)
+
+
+def _strings(text: str) -> schema_pb2.ScalarField:
+    return schema_pb2.ScalarField(string_data=schema_pb2.StringArray(data=json.loads(text)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Scalars:
     name: str
@@ -38,10 +46,19 @@ class _Scalars:
     def field(self, rows: slice) -> schema_pb2.FieldData:
         field = schema_pb2.FieldData(type=self.type, field_name=self.name)
         values = self.values[rows]
+        if self.type == DataType.JSON:
+            # Where the column cannot be null, what it holds can.
+            values = [None if x is None and self.nullable else x or "null" for x in values]
         if self.nullable:
             field.valid_data.extend(value is not None for value in values)
             values = [value for value in values if value is not None]
-        getattr(field.scalars, _ARRAYS[self.type]).data.extend(values)
+        if self.type == DataType.ARRAY:
+            field.scalars.array_data.element_type = DataType.VARCHAR
+            field.scalars.array_data.data.extend(map(_strings, values))
+        elif self.type == DataType.JSON:
+            field.scalars.json_data.data.extend(value.encode("utf-8") for value in values)
+        else:
+            getattr(field.scalars, _ARRAYS[self.type]).data.extend(values)
         return field
 
 
@@ -119,7 +136,7 @@ class RowColumns:
         row_bytes = _ROW_OVERHEAD_BYTES + vectors.itemsize * vectors.shape[1]
         num_bytes = np.full(len(vectors), row_bytes, dtype=np.int64)
         for column in scalars:
-            if column.type == DataType.VARCHAR:
+            if column.type in _OF_TEXT:
                 lengths = (len((value or "").encode("utf-8")) for value in column.values)
                 num_bytes += np.fromiter(lengths, np.int64, len(vectors))
         return cls(scalars=scalars, vectors=vectors, num_bytes=num_bytes)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
-from embed_index.schemas.columns import MAX_CARRIED_TEXT_BYTES, CarriedColumn, CarriedType
+from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch, Vectors
 
 Row: TypeAlias = dict[str, Any]
@@ -30,6 +30,8 @@ _PYTHON_TYPES: Mapping[CarriedType, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "boolean": (bool,),
+    "list": (str, list),
+    "json": (str, list, dict),
 }
 
 
@@ -88,7 +90,7 @@ def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
             f"has {len(columns)} carried columns"
         )
     for column, value in zip(columns, document.carried, strict=True):
-        if value is None and column.nullable:
+        if value is None and column.holds_null:
             continue
         if not fits(value, column.type):
             raise ValueError(
@@ -96,7 +98,7 @@ def _check_chunk(chunk: Chunk, columns: Sequence[CarriedColumn]) -> None:
                 f"{type(value).__name__}; the collection needs {column.type}"
             )
         if isinstance(value, str):
-            _check_bytes(column.name, value, MAX_CARRIED_TEXT_BYTES)
+            _check_bytes(column.name, value, column.max_bytes)
 
 
 def _check_bytes(field: str, value: str, limit: int) -> None:
@@ -168,3 +170,8 @@ def _read_carried(value: Any, kind: CarriedType) -> CarriedValue:
             return float(value)
         case "boolean":
             return bool(value)
+        case "list":
+            return list(value)
+        case "json":
+            parsed: CarriedValue = value
+            return parsed

@@ -24,7 +24,7 @@ from embed_index.pipeline.milvus.terms import (
     terms_function,
 )
 from embed_index.schemas.columns import (
-    MAX_CARRIED_TEXT_BYTES,
+    MAX_LIST_LENGTH,
     RESERVED_COLUMNS,
     TEXT_TERMS,
     CarriedColumn,
@@ -40,6 +40,8 @@ CARRIED_TYPES: Mapping[CarriedType, DataType] = {
     "integer": DataType.INT64,
     "number": DataType.DOUBLE,
     "boolean": DataType.BOOL,
+    "list": DataType.ARRAY,
+    "json": DataType.JSON,
 }
 _CARRIED_NAMES: Mapping[DataType, CarriedType] = {
     data_type: name for name, data_type in CARRIED_TYPES.items()
@@ -97,13 +99,17 @@ def build_schema(
 
 
 def _carried_field(column: CarriedColumn, *, key: str) -> FieldSchema:
-    length = {"max_length": MAX_CARRIED_TEXT_BYTES} if column.type == "text" else {}
+    size: dict[str, Any] = {}
+    if column.type in ("text", "list"):
+        size["max_length"] = column.max_bytes
+    if column.type == "list":
+        size |= {"element_type": DataType.VARCHAR, "max_capacity": MAX_LIST_LENGTH}
     return FieldSchema(
         column.name,
         CARRIED_TYPES[column.type],
         nullable=column.nullable,
         is_partition_key=column.name == key,
-        **length,
+        **size,
     )
 
 

@@ -72,7 +72,7 @@ def write_other_type(path: Path) -> None:
 
 
 def nest(path: Path) -> None:
-    pq.write_table(TABLE.set_column(2, "topic", pa.array([["t"]])), path)
+    pq.write_table(TABLE.set_column(2, "topic", pa.array([[b"t"]])), path)
 
 
 def write_long_decimals(path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,65 @@ def test_what_spark_and_duckdb_leave_is_indexed_as_it_reads(lite_job: JobFolder)
     for notice in ("id is the column ID", "id holds UUIDs, as text", "as UTF-8", "lang=…"):
         assert notice in said
     assert "2 unchanged" in again.stdout
+
+
+def test_lists_and_structs_are_carried_through_nights_audits_and_archives(
+    lite_job: JobFolder, tmp_path: Path
+) -> None:
+    job = lite_job
+    tags: list[list[str] | None] = [["ä", "b"], [], None]
+    meta = [{"by": "Ada", "stars": [5, None]}, {"by": None, "stars": []}, None]
+    columns = {"id": ["a", "b", "c"], "text": ["Pumps.", "Printers.", "Valves."]}
+    write(job, "a.parquet", {**columns, "tags": pa.array(tags), "meta": pa.array(meta)})
+    flags = ("--carry", "tags,meta", "--query-instruction", "")
+    job.run(*flags)
+
+    def carried() -> list[dict[str, Any]]:
+        return [row.carried for _, row in sorted(stored(job).items())]
+
+    expected = [{"tags": a, "meta": b} for a, b in zip(tags, meta, strict=True)]
+    assert carried() == expected
+    assert "3 unchanged" in job.run(*flags).stdout
+    num_embedded = job.server.num_embedded
+    meta[1] = {"by": "Bea", "stars": []}
+    write(job, "a.parquet", {**columns, "tags": pa.array(tags), "meta": pa.array(meta)})
+    assert "1 refreshed" in job.run(*flags).stdout
+    expected[1]["meta"] = meta[1]
+    assert (carried(), job.server.num_embedded) == (expected, num_embedded)
+
+    _, *given = job.arguments(*flags)
+    at = given.index("--collection")
+    del given[at : at + 2]
+    job.call("verify", job.collection, *given)
+    found = json.loads(
+        job.on_collection(
+            *("search", "Pumps.", "--json", "--model", str(job.model)),
+            *("--filter", 'array_contains(tags, "ä")'),
+        ).stdout
+    )
+    assert [(hit["doc_id"], hit["carried"]) for hit in found] == [("a", expected[0])]
+    with open_collection(
+        job.collection,
+        milvus_uri=job.uri,
+        server_url=job.server.url,
+        key=job.server.key,
+        model=job.model,
+        state_dir=job.state,
+    ) as collection:
+        (best,) = collection.search("Printers.", limit=1).as_arrow().to_pylist()
+    assert (best["tags"], best["meta"]) == ([], '{"by":"Bea","stars":[]}')
+    page = tmp_path / "report.html"
+    job.on_collection("report", "--output", str(page))
+    assert "Ada" in page.read_text(encoding="utf-8")
+
+    archive = tmp_path / "archive"
+    job.on_collection("export", "--to", str(archive))
+    copy = replace(job, collection=f"{job.collection}_copy")
+    copy.call(
+        *("import", str(archive), "--collection", copy.collection),
+        *("--milvus-uri", job.uri, "--state-dir", str(job.state)),
+    )
+    assert [row.carried for _, row in sorted(stored(copy).items())] == expected
 
 
 def test_a_corpus_without_ids_has_its_repeated_texts_counted(lite_job: JobFolder) -> None:

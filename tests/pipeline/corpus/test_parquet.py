@@ -162,7 +162,7 @@ def test_a_carried_value_that_milvus_refuses_is_a_dead_letter(
         ({"id": ["a"], "text": ["t"]}, ("lang",), "no column 'lang'"),
         ({"id": [True], "text": ["t"]}, (), "id_column: 'id' .* is bool"),
         ({"id": ["a"], "text": [7]}, (), "text_column: 'text' .* is int64"),
-        ({"id": ["a"], "text": ["t"], "tags": [["x"]]}, ("tags",), "cannot carry"),
+        ({"id": ["a"], "text": ["t"], "tags": [[b"x"]]}, ("tags",), "cannot carry"),
     ],
 )
 def test_a_corpus_that_does_not_fit_is_refused_by_name(

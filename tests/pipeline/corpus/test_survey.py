@@ -165,7 +165,7 @@ def test_columns_that_cannot_be_carried_are_left_with_the_reason(tmp_path: Path)
         "source": "'source', a field that every collection has; carry it under another name:"
         " 'source as other_name'.",
         "score": "The column 'score' is NaN or infinite.",
-        "tags": "A collection cannot carry this type.",
+        "tags": "It has parts; carry it if hits shall show it.",
         "empty": "It is empty.",
         "two words": "'two words'; Milvus takes letters, digits, underscores; carry it under"
         " another name: 'two words as two_words'.",

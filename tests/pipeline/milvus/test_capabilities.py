@@ -5,7 +5,7 @@ import pytest
 from embed_index.pipeline.milvus.arrangement import DEFAULT_GROUP, Arrangement, Placement
 from embed_index.pipeline.milvus.capabilities import Ability, MilvusTarget
 from embed_index.pipeline.milvus.demands import check_rows
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.errors import ConfigurationError
 
 LITE = MilvusTarget(uri="x.db", version="", embedded=True)
@@ -124,6 +124,23 @@ def test_rows_are_asked_of_the_target(
         return
     with pytest.raises(ConfigurationError, match=sentence):
         check()
+
+
+def test_json_is_carried_where_it_need_not_be_an_object() -> None:
+    def check(target: MilvusTarget, kind: CarriedType) -> None:
+        check_rows(
+            target,
+            carried=[CarriedColumn(name="meta", type=kind)],
+            text_analyzer="",
+            partition_key="",
+            shards=1,
+        )
+
+    check(LITE, "json")
+    check(server("v2.4.1"), "json")
+    check(server("v2.3.5"), "list")
+    with pytest.raises(ConfigurationError, match=r"carry of 'meta': .* takes any JSON from 2\.4"):
+        check(server("v2.3.5"), "json")
 
 
 def test_booleans_are_indexed_where_the_target_does_it() -> None:
