@@ -10,14 +10,17 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from embed_index.schemas.indexes import VectorType
 from embed_index.schemas.records import Vectors
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest that this program knows."""
 TEXT_SEARCH_FORMAT = 2
 """That of collections with text search, which older programs would take for others'."""
 PREFIX_FORMAT = 3
 """That of collections with prefixes, which older programs would go on with without them."""
+HALF_VECTORS_FORMAT = 4
+"""That of collections with vectors of two bytes a number, which older programs would misread."""
 CANARY_DIMENSION = 64
 """Canary vectors are cut to this width, because the description must stay small."""
 
@@ -71,6 +74,8 @@ class CollectionContract(BaseModel):
     prefix_headings: bool = False
     """Whether it saw there the headings above the chunk, too."""
     carried_columns: tuple[str, ...]
+    vector_type: VectorType = "float32"
+    """How Milvus stores the vectors, and takes queries."""
     partition_key: str = ""
     """The carried column by which Milvus parts the rows; empty for none."""
     shards: int = 1
@@ -85,6 +90,15 @@ class CollectionContract(BaseModel):
     def has_prefixes(self) -> bool:
         """Whether the model saw more of a document's chunk than its text."""
         return bool(self.prefix_columns) or self.prefix_headings
+
+    def with_format(self) -> Self:
+        """Return the same with the oldest format whose programs understand it."""
+        needed = TEXT_SEARCH_FORMAT if self.text_analyzer else 1
+        if self.has_prefixes:
+            needed = PREFIX_FORMAT
+        if self.vector_type != "float32":
+            needed = HALF_VECTORS_FORMAT
+        return self.model_copy(update={"format_version": needed})
 
     def differences(self, other: "CollectionContract") -> list[str]:
         """Name the fields that keep rows of the two apart, in field order.
@@ -105,10 +119,3 @@ class CollectionContract(BaseModel):
             for name in CollectionContract.model_fields
             if name not in free and getattr(self, name) != getattr(other, name)
         ]
-
-
-def needed_format(*, has_text_search: bool, has_prefixes: bool) -> int:
-    """Return the oldest format whose programs understand a collection."""
-    if has_prefixes:
-        return PREFIX_FORMAT
-    return TEXT_SEARCH_FORMAT if has_text_search else 1

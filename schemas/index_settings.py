@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from embed_index.schemas import setting_checks as check
-from embed_index.schemas.indexes import IndexType, Metric
+from embed_index.schemas.indexes import IndexType, Metric, VectorType
 from embed_index.schemas.setting import Section, Setting
 
 
@@ -33,6 +33,14 @@ class IndexSettings(Section):
             "for ours.",
         ),
     ] = "cosine"
+    vector_type: Annotated[
+        VectorType,
+        Setting(
+            section="index",
+            help="How vectors are stored; float16 and bfloat16 take half, a rebuild, and a server "
+            "from 2.4.",
+        ),
+    ] = "float32"
     scalar_indexes: Annotated[
         tuple[str, ...],
         Setting(

@@ -1,5 +1,6 @@
 """Indexes over the vectors of a collection, as settings name them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -7,6 +8,8 @@ IndexType: TypeAlias = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq8", "d
 Metric: TypeAlias = Literal["cosine", "ip"]
 """Not Euclidean distance: it is smallest for the nearest, and every reader takes a score for large
 where it is good."""
+VectorType: TypeAlias = Literal["float32", "float16", "bfloat16"]
+BYTES_PER_NUMBER: Mapping[VectorType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

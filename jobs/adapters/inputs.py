@@ -20,7 +20,7 @@ from embed_index.pipeline.model.tokenizer import ModelTokenizer, instruction_pro
 from embed_index.pipeline.storage.requests import PATIENT, Patience
 from embed_index.pipeline.storage.store import Storage
 from embed_index.pipeline.storage.systems import S3Access
-from embed_index.schemas.contract import CollectionContract, needed_format
+from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import FileRecord
 from embed_index.schemas.settings import JobSettings
@@ -41,10 +41,6 @@ class JobInputs:
         """Return how this job makes vectors, as far as it is known without a server."""
         settings = self.settings
         return CollectionContract(
-            format_version=needed_format(
-                has_text_search=settings.text_search,
-                has_prefixes=bool(settings.prefix_columns) or settings.prefix_headings,
-            ),
             collection_id="",
             model=self.model.name,
             model_revision=self.model.revision,
@@ -59,11 +55,12 @@ class JobInputs:
             prefix_columns=settings.prefix_names,
             prefix_headings=settings.prefix_headings,
             carried_columns=tuple(column.name for column in self.source.carried_columns),
+            vector_type=settings.vector_type,
             partition_key=settings.partition_key,
             shards=settings.shards,
             text_analyzer=settings.text_analyzer if settings.text_search else "",
             engine="",
-        )
+        ).with_format()
 
     def _wanted_precision(self) -> str:
         """Return what a server of this job computes in, as far as its settings say it."""

@@ -30,7 +30,7 @@ from embed_index.pipeline.settling import go_live
 from embed_index.pipeline.stages.deletion import DeletionLimits
 from embed_index.pipeline.versions.check import find_fault
 from embed_index.pipeline.versions.target import TargetVersion
-from embed_index.schemas.contract import CollectionContract, needed_format
+from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError, StoreError
 from embed_index.schemas.settings import JobSettings
 
@@ -167,6 +167,7 @@ def import_collection(settings: JobSettings, *, folder: Path, tell: Tell) -> Imp
             text_analyzer=contract.text_analyzer,
             partition_key=contract.partition_key,
             shards=contract.shards,
+            vector_type=contract.vector_type,
         )
         claim_collection(settings, store=store)
         _drop_unfinished(ledger, store=store, alias=alias)
@@ -244,19 +245,16 @@ def _contract_for(settings: JobSettings, *, archive: Archive) -> CollectionContr
     analyzer = contract.text_analyzer
     if "text_search" in settings.model_fields_set:
         analyzer = settings.text_analyzer if settings.text_search else ""
-    given = settings.model_fields_set & {"partition_key", "shards"}
+    given = settings.model_fields_set & {"partition_key", "shards", "vector_type"}
     return contract.model_copy(
         update={
             **{name: getattr(settings, name) for name in given},
-            "format_version": needed_format(
-                has_text_search=bool(analyzer), has_prefixes=contract.has_prefixes
-            ),
             "collection_id": secrets.token_hex(16),
             "dimension": dimension,
             "text_analyzer": analyzer,
             "canaries": tuple(cut_canary(canary, dimension) for canary in contract.canaries),
         }
-    )
+    ).with_format()
 
 
 def _drop_unfinished(ledger: Ledger, *, store: MilvusStore, alias: str) -> None:

@@ -56,7 +56,7 @@ def _check_contract(settings: JobSettings, *, version: str, store: MilvusStore) 
     """Refuse what the rows themselves would have to change for."""
     wanted: dict[str, object] = {
         name: getattr(settings, name)
-        for name in ("partition_key", "shards")
+        for name in ("partition_key", "shards", "vector_type")
         if name in settings.model_fields_set
     }
     if "text_search" in settings.model_fields_set:

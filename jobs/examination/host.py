@@ -101,6 +101,7 @@ def _check_wanted(settings: JobSettings, target: MilvusTarget) -> None:
         text_analyzer=settings.text_analyzer if settings.text_search else "",
         partition_key=settings.partition_key,
         shards=settings.shards,
+        vector_type=settings.vector_type,
     )
 
 

@@ -183,6 +183,7 @@ def _storage(count: Count, *, inputs: JobInputs, documents: DocumentLedger | Non
         other_bytes=found.other_bytes,
         dimension=inputs.dimension,
         index=arrangement_of(settings).vectors,
+        vector_type=settings.vector_type,
         embedded=parse_address(settings.milvus_uri).embedded_path is not None,
     )
 

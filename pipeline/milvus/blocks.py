@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from embed_index.pipeline.milvus.rows import (
     KEY_FIELDS,
     MAX_CHUNK_ID_BYTES,
@@ -16,8 +14,10 @@ from embed_index.pipeline.milvus.rows import (
     check_unit,
     fits,
 )
+from embed_index.pipeline.milvus.vector_types import read_field
 from embed_index.schemas.columns import CarriedColumn, CarriedType
 from embed_index.schemas.ids import canonical_json
+from embed_index.schemas.indexes import VectorType
 from embed_index.schemas.records import CarriedValue, Vectors
 
 BLOCK_FIELDS: Mapping[str, CarriedType] = {
@@ -62,15 +62,20 @@ class RowBlock:
     """Shape (number of rows, dimension)."""
 
     @classmethod
-    def of_answer(cls, rows: list[dict[str, Any]], *, carried: Sequence[CarriedColumn]) -> Self:
+    def of_answer(
+        cls,
+        rows: list[dict[str, Any]],
+        *,
+        carried: Sequence[CarriedColumn],
+        vector_type: VectorType = "float32",
+    ) -> Self:
         """Turn pymilvus' answer, with all fields of at least one row, into columns.
 
         It has the vectors as they came over the wire, and makes Python numbers of them row by row
         for whoever looks at a row. That takes three quarters of the time.
         """
         lazy = {field.field_name: field for field in rows._lazy_field_data}  # type: ignore[attr-defined] # noqa: SLF001
-        field = lazy.pop("embedding")
-        flat = np.array(field.vectors.float_vector.data, dtype=np.float32)
+        vectors = read_field(lazy.pop("embedding"), vector_type)
         names = (*BLOCK_FIELDS, *(column.name for column in carried))
         scalars = list(list.__iter__(rows))
         for column in lazy.values():
@@ -83,7 +88,7 @@ class RowBlock:
                 for column in carried
                 if column.is_structured
             },
-            vectors=flat.reshape(len(scalars), field.vectors.dim),
+            vectors=vectors,
         )
 
     def __len__(self) -> int:

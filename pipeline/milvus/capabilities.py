@@ -15,7 +15,15 @@ from embed_index.schemas.errors import ConfigurationError
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 
 Ability: TypeAlias = Literal[
-    "null", "words", "json", "boolean_index", "mmap", "partition_key", "replicas", "shards"
+    "null",
+    "words",
+    "json",
+    "boolean_index",
+    "mmap",
+    "partition_key",
+    "half_vectors",
+    "replicas",
+    "shards",
 ]
 
 
@@ -41,6 +49,10 @@ CAPABILITIES: dict[Ability, Capability] = {
     # Before, upserted rows stood in another partition than the one that filters look into.
     "partition_key": Capability(
         does="finds upserted rows by a partition key", embedded=True, since=(2, 4)
+    ),
+    # Before, float16 is stored, and searched with wrong scores.
+    "half_vectors": Capability(
+        does="searches vectors of two bytes a number", embedded=False, since=(2, 4)
     ),
     "replicas": Capability(does="has replicas and resource groups", embedded=False),
     "shards": Capability(does="has shards", embedded=False),

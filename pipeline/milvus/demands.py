@@ -7,6 +7,7 @@ from embed_index.pipeline.milvus.capabilities import MilvusTarget
 from embed_index.pipeline.milvus.terms import check_embedded_analyzer
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.indexes import VectorType
 
 
 def check_rows(
@@ -16,6 +17,7 @@ def check_rows(
     text_analyzer: str,
     partition_key: str,
     shards: int,
+    vector_type: VectorType,
 ) -> None:
     """Refuse what a Milvus cannot do with rows.
 
@@ -25,10 +27,13 @@ def check_rows(
         text_analyzer: Of the text search; empty for none.
         partition_key: The column by which rows are parted; empty for none.
         shards: By how many channels they are taken.
+        vector_type: How their vectors are stored.
 
     Raises:
         ConfigurationError: It cannot.
     """
+    if vector_type != "float32":
+        target.require("half_vectors", setting=f"vector_type {vector_type}")
     for column in carried:
         if column.type == "json":
             target.require("json", setting=f"carry of {column.name!r}")

@@ -21,6 +21,7 @@ from embed_index.pipeline.milvus.rows import (
 from embed_index.pipeline.milvus.schema import CollectionLayout
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import Hit
+from embed_index.pipeline.milvus.vector_types import as_queries
 from embed_index.pipeline.milvus.version_indexes import described_index, load_collection
 from embed_index.schemas.columns import TEXT_TERMS
 from embed_index.schemas.errors import QueryError, StoreError
@@ -176,7 +177,7 @@ class NearestRows:
             )
             found = client.search(
                 request.version,
-                data=list(queries),
+                data=request.as_queries(queries),
                 anns_field=request.field,
                 filter=request.where,
                 limit=request.limit,
@@ -250,6 +251,12 @@ class _Request:
             field=self.field,
         )
 
+    def as_queries(self, queries: Queries) -> Sequence[Any]:
+        """Return texts, or vectors in the collection's own type, as pymilvus takes them."""
+        if isinstance(queries, np.ndarray):
+            return as_queries(queries, self._layout.vector_type)
+        return list(queries)
+
     def read(self, hit: Any) -> Hit:
         """Turn what pymilvus gives into a record."""
         score = float(hit["distance"])
@@ -257,7 +264,9 @@ class _Request:
             # Milvus Lite gives BM25 below zero, which it never is.
             score=abs(score) if self.field == TEXT_TERMS else score,
             version=self.version,
-            chunk=read_chunk(hit["entity"], columns=self._columns),
+            chunk=read_chunk(
+                hit["entity"], columns=self._columns, vector_type=self._layout.vector_type
+            ),
         )
 
 

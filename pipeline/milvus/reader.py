@@ -1,9 +1,8 @@
 """Reading collection versions: by key, page by page, by nearness."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
-
-import numpy as np
 
 from embed_index.pipeline.milvus.blocks import RowBlock
 from embed_index.pipeline.milvus.connection import MilvusConnection
@@ -26,9 +25,11 @@ from embed_index.pipeline.milvus.rows import (
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.stored import ChunkKey, Hit, StoredChunk
+from embed_index.pipeline.milvus.vector_types import read_vector
 from embed_index.pipeline.milvus.version_indexes import load_collection
 from embed_index.pipeline.milvus.versions import CollectionVersions, alias_of
 from embed_index.schemas.ids import chunk_id
+from embed_index.schemas.indexes import BYTES_PER_NUMBER
 from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.records import Vectors
 
@@ -73,15 +74,16 @@ class CollectionReader:
         with_vectors: bool = False,
     ) -> dict[str, StoredChunk]:
         """Read rows by key, in the order asked for; absent keys are left out."""
-        columns = self._versions.carried(version)
+        read = self._chunk_reader(version)
         fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
         rows = self._fetch(version, chunk_ids, fields)
-        return {key: read_chunk(row, columns=columns) for key, row in rows.items()}
+        return {key: read(row) for key, row in rows.items()}
 
     def fetch_vectors(self, version: str, chunk_ids: Iterable[str]) -> dict[str, Vectors]:
         """Read vectors by key, in the order asked for; absent keys are left out."""
         rows = self._fetch(version, chunk_ids, ("chunk_id", "embedding"))
-        return {key: np.asarray(row["embedding"], np.float32) for key, row in rows.items()}
+        kind = self._versions.layout(version).vector_type
+        return {key: read_vector(row["embedding"], kind) for key, row in rows.items()}
 
     def fetch_document(self, version: str, doc_id: str) -> list[StoredChunk]:
         """Read the rows of a document with their texts, in order; empty where there is none.
@@ -111,11 +113,11 @@ class CollectionReader:
         self, version: str, *, with_text: bool = False, with_vectors: bool = False
     ) -> Iterator[StoredChunk]:
         """Read all rows as `iter_keys` does, with carried columns and what else is asked for."""
-        columns = self._versions.carried(version)
+        read = self._chunk_reader(version)
         fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
         for page in self._iter_pages(version, fields):
             for row in page:
-                yield read_chunk(row, columns=columns)
+                yield read(row)
 
     def iter_sample(
         self, version: str, num_chunks: int, *, with_text: bool = False, with_vectors: bool = False
@@ -126,20 +128,26 @@ class CollectionReader:
         long as the collection does.
         """
         num_rows = self.count(version)
-        columns = self._versions.carried(version)
+        read = self._chunk_reader(version)
         fields = self._fields(version, with_text=with_text, with_vectors=with_vectors)
         share = min(1.0, num_chunks / max(num_rows, 1))
         for page in self._iter_pages(version, fields, share=share):
             for row in page:
-                yield read_chunk(row, columns=columns)
+                yield read(row)
 
     def iter_blocks(self, version: str) -> Iterator[RowBlock]:
         """Read all rows as `iter_keys` does, everything that they hold, page by page."""
-        columns = self._versions.carried(version)
+        layout = self._versions.layout(version)
         fields = self._fields(version, with_text=True, with_vectors=True)
         for page in self._iter_pages(version, fields):
             if page:
-                yield RowBlock.of_answer(page, carried=columns)
+                yield RowBlock.of_answer(
+                    page, carried=layout.carried, vector_type=layout.vector_type
+                )
+
+    def _chunk_reader(self, version: str) -> Callable[[Row], StoredChunk]:
+        layout = self._versions.layout(version)
+        return partial(read_chunk, columns=layout.carried, vector_type=layout.vector_type)
 
     def count(self, version: str) -> int:
         """Count the rows; deleted ones are left out."""
@@ -203,7 +211,8 @@ class CollectionReader:
     ) -> int:
         row_bytes: float = _KEY_BYTES_PER_ROW
         if "embedding" in fields:
-            row_bytes += 4 * self._versions.layout(version).dimension
+            layout = self._versions.layout(version)
+            row_bytes += BYTES_PER_NUMBER[layout.vector_type] * layout.dimension
         if "text" in fields:
             row_bytes += text_bytes
         return max(1, min(int(self._page_bytes / row_bytes), self._max_rows_per_query // 2))

@@ -17,7 +17,9 @@ from embed_index.pipeline.milvus.blocks import BLOCK_FIELDS, RowBlock
 from embed_index.pipeline.milvus.rows import MAX_SOURCE_BYTES, MAX_TEXT_BYTES, cut_head, cut_tail
 from embed_index.pipeline.milvus.schema import CARRIED_TYPES
 from embed_index.pipeline.milvus.sdk import DataType, MilvusClient, milvus_pb2, schema_pb2
+from embed_index.pipeline.milvus.vector_types import write_field
 from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.indexes import VectorType
 from embed_index.schemas.records import EmbeddedBatch, Vectors
 
 _ROW_OVERHEAD_BYTES = 256
@@ -150,18 +152,18 @@ class RowColumns:
             yield slice(start, end)
             start, done = end, int(ends[end - 1])
 
-    def request(self, collection: str, rows: slice) -> milvus_pb2.UpsertRequest:
-        """Return the request that writes some of the rows."""
-        vectors = np.ascontiguousarray(self.vectors[rows], dtype="<f4")
-        field = schema_pb2.FieldData(type=DataType.FLOAT_VECTOR, field_name="embedding")
-        field.vectors.dim = vectors.shape[1]
-        # On the wire, an array of floats is one field of bytes.
-        packed = schema_pb2.BytesArray(data=[vectors.tobytes()]).SerializeToString()
-        field.vectors.float_vector.MergeFromString(packed)
+    def request(
+        self, collection: str, rows: slice, *, vector_type: VectorType = "float32"
+    ) -> milvus_pb2.UpsertRequest:
+        """Return the request that writes some of the rows, to a collection of a vector type."""
+        vectors = self.vectors[rows]
         return milvus_pb2.UpsertRequest(
             collection_name=collection,
             num_rows=len(vectors),
-            fields_data=[*(column.field(rows) for column in self.scalars), field],
+            fields_data=[
+                *(column.field(rows) for column in self.scalars),
+                write_field(vectors, vector_type),
+            ],
         )
 
 

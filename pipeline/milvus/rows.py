@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from embed_index.pipeline.milvus.stored import ChunkKey, StoredChunk
+from embed_index.pipeline.milvus.vector_types import read_vector
 from embed_index.schemas.columns import CarriedColumn, CarriedType
+from embed_index.schemas.indexes import VectorType
 from embed_index.schemas.records import CarriedValue, Chunk, EmbeddedBatch, Vectors
 
 Row: TypeAlias = dict[str, Any]
@@ -19,7 +21,8 @@ MAX_CHUNK_ID_BYTES = 32
 MAX_DOC_ID_BYTES = 512
 MAX_SOURCE_BYTES = 1024
 MAX_TEXT_BYTES = 65_535
-NORM_TOLERANCE = 1e-3
+NORM_TOLERANCE = 4e-3
+"""Of a length of 1; a bfloat16 is rounded by up to a 256th of itself."""
 
 KEY_FIELDS = ("chunk_id", "doc_id", "chunk_index", "num_chunks", "doc_hash")
 POSITION_FIELDS = ("char_start", "char_end", "num_tokens", "text_complete", "source")
@@ -136,7 +139,12 @@ def read_key(row: Mapping[str, Any]) -> ChunkKey:
     )
 
 
-def read_chunk(row: Mapping[str, Any], *, columns: Sequence[CarriedColumn]) -> StoredChunk:
+def read_chunk(
+    row: Mapping[str, Any],
+    *,
+    columns: Sequence[CarriedColumn],
+    vector_type: VectorType = "float32",
+) -> StoredChunk:
     """Read a row that Milvus returned with all fields, text and vector optional."""
     vector = row.get("embedding")
     text = row.get("text")
@@ -154,7 +162,7 @@ def read_chunk(row: Mapping[str, Any], *, columns: Sequence[CarriedColumn]) -> S
         source=str(row["source"]),
         carried={column.name: _read_carried(row[column.name], column.type) for column in columns},
         text=None if text is None else str(text),
-        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        vector=None if vector is None else read_vector(vector, vector_type),
     )
 
 

@@ -23,6 +23,7 @@ from embed_index.pipeline.milvus.terms import (
     terms_field,
     terms_function,
 )
+from embed_index.pipeline.milvus.vector_types import VECTOR_TYPES, vector_type_of
 from embed_index.schemas.columns import (
     MAX_LIST_LENGTH,
     RESERVED_COLUMNS,
@@ -32,6 +33,7 @@ from embed_index.schemas.columns import (
 )
 from embed_index.schemas.contract import FORMAT_VERSION, CollectionContract
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.indexes import VectorType
 
 CONTRACT_PROPERTY = "embed_index.contract"
 
@@ -56,6 +58,7 @@ class CollectionLayout:
     carried: tuple[CarriedColumn, ...]
     text_search: bool = False
     """Whether Milvus keeps the words of each text."""
+    vector_type: VectorType = "float32"
 
 
 def build_schema(
@@ -88,7 +91,7 @@ def build_schema(
             FieldSchema("text_complete", DataType.BOOL),
             FieldSchema("source", DataType.VARCHAR, max_length=MAX_SOURCE_BYTES),
             *(_carried_field(column, key=contract.partition_key) for column in carried),
-            FieldSchema("embedding", DataType.FLOAT_VECTOR, dim=contract.dimension),
+            FieldSchema("embedding", VECTOR_TYPES[contract.vector_type], dim=contract.dimension),
             *((terms_field(),) if contract.text_analyzer else ()),
         ],
         functions=[terms_function()] if contract.text_analyzer else [],
@@ -136,10 +139,14 @@ def read_layout(description: Mapping[str, Any], *, collection: str) -> Collectio
                 nullable=bool(field.get("nullable")),
             )
         )
+    vector_type = vector_type_of(fields["embedding"]["type"])
+    if vector_type is None:
+        raise _not_ours(collection)
     return CollectionLayout(
         dimension=int(fields["embedding"]["params"]["dim"]),
         carried=tuple(carried),
         text_search=text_search,
+        vector_type=vector_type,
     )
 
 

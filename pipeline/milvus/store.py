@@ -120,7 +120,8 @@ class MilvusStore:
         doing = f"writing {num_rows} rows to {version!r}"
 
         def upsert(client: MilvusClient) -> int:
-            request = columns.request(version, rows)
+            layout = self.versions.layout(version)
+            request = columns.request(version, rows, vector_type=layout.vector_type)
             return send_upsert(client, request, timeout=self._connection.call_seconds)
 
         try:

@@ -95,6 +95,7 @@ class CollectionVersions:
                 dimension=contract.dimension,
                 carried=tuple(carried),
                 text_search=bool(contract.text_analyzer),
+                vector_type=contract.vector_type,
             )
         self.indexes.make(version, arrangement)
         self.load(version)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from embed_index.pipeline.milvus.indexes import VectorIndex
+from embed_index.schemas.indexes import BYTES_PER_NUMBER, VectorType
 
 _FLOAT_BYTES = 4
 _FIXED_BYTES = 32 + 32 + 5 * 8 + 1
@@ -49,6 +50,7 @@ def storage_of(
     dimension: int,
     index: VectorIndex,
     embedded: bool,
+    vector_type: VectorType = "float32",
 ) -> Storage:
     """Return how large a collection will be.
 
@@ -62,25 +64,27 @@ def storage_of(
         dimension: Of the vectors.
         index: Over the vectors.
         embedded: Whether it is Milvus Lite.
+        vector_type: How the vectors are stored.
     """
+    vector_bytes = dimension * BYTES_PER_NUMBER[vector_type]
     each = other_bytes / num_documents if num_documents else 0.0
     return Storage(
         rows_now=rows_now,
         rows_written=rows_written,
         rows_after=rows_after,
-        vector_bytes=rows_after * dimension * _FLOAT_BYTES,
+        vector_bytes=rows_after * vector_bytes,
         text_bytes=text_bytes,
         field_bytes=round(rows_after * (_FIXED_BYTES + _SOURCE_BYTES + each)),
-        index_bytes=_index_bytes(rows_after, dimension=dimension, index=index, embedded=embedded),
+        index_bytes=0
+        if embedded and index.type in ("auto", "flat")
+        # Milvus Lite searches the vectors themselves.
+        else _index_bytes(rows_after, dimension=dimension, index=index, each=vector_bytes),
     )
 
 
-def _index_bytes(num_rows: int, *, dimension: int, index: VectorIndex, embedded: bool) -> int:
-    vectors = num_rows * dimension * _FLOAT_BYTES
+def _index_bytes(num_rows: int, *, dimension: int, index: VectorIndex, each: int) -> int:
+    vectors = num_rows * each
     params = index.build_params
-    if embedded and index.type in ("auto", "flat"):
-        # Milvus Lite searches the vectors themselves.
-        return 0
     match index.type:
         case "auto" | "hnsw":
             links = 2 * params.get("M", _AUTO_LINKS) * _LINK_BYTES

@@ -70,6 +70,7 @@ def choose_target(
         text_analyzer=wanted.text_analyzer,
         partition_key=wanted.partition_key,
         shards=wanted.shards,
+        vector_type=wanted.vector_type,
     )
     live = versions.live_version(alias)
     if live is not None and not rebuild:

@@ -54,6 +54,7 @@ def test_a_run_makes_the_index_of_its_job(lite_job: JobFolder) -> None:
         (("--shards", "2"), "shards: only a Milvus server has shards"),
         (("--shards", "17"), "17"),
         (("--partition-key", "lang"), "'lang' is no carried column of text or integers"),
+        (("--vector-type", "bfloat16"), "vector_type bfloat16: only a Milvus server searches"),
         (("--metric", "l2"), "'l2' is not one of 'cosine', 'ip'"),
     ],
 )

@@ -101,6 +101,8 @@ def test_a_placement_is_read_as_it_was_written() -> None:
         (LITE, "open", 1, "'open' is no carried column of text or integers; they are lang"),
         (LITE, "", 2, "shards: only a Milvus server has shards"),
         (LITE, "lang", 1, None),
+        (LITE, "", 1, "vector_type float16: only a Milvus server searches vectors of two bytes"),
+        (server("v2.3.5"), "", 1, "Milvus .* searches vectors of two bytes a number from 2.4 on"),
         (server("v2.3.5"), "", 16, None),
     ],
 )
@@ -117,6 +119,7 @@ def test_rows_are_asked_of_the_target(
             text_analyzer="",
             partition_key=partition_key,
             shards=shards,
+            vector_type="float16" if sentence and "two bytes" in sentence else "float32",
         )
 
     if sentence is None:
@@ -134,6 +137,7 @@ def test_json_is_carried_where_it_need_not_be_an_object() -> None:
             text_analyzer="",
             partition_key="",
             shards=1,
+            vector_type="float32",
         )
 
     check(LITE, "json")
