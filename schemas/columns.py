@@ -1,5 +1,6 @@
 """Metadata columns that a collection carries beside the chunks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -45,6 +46,10 @@ MAX_STRUCTURED_BYTES = 65_535
 MAX_LIST_LENGTH = 4096
 """Strings in a list; Milvus takes no longer array."""
 
+_CANONICAL = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedColumn:
@@ -75,3 +80,12 @@ class CarriedColumn:
 def are_stored_as(columns: Sequence[CarriedColumn], stored: Sequence[CarriedColumn]) -> bool:
     """Tell whether a collection's columns take those of a corpus, be it without their nulls."""
     return [(x.name, x.type) for x in columns] == [(x.name, x.type) for x in stored]
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of a list or an object.
+
+    Raises:
+        ValueError: It holds NaN or infinity.
+    """
+    return _CANONICAL.encode(value)

@@ -1,16 +1,13 @@
 """Identifiers and content hashes: same input, same bytes, on every machine."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 
+from embed_index.schemas.columns import canonical_json
 from embed_index.schemas.records import CarriedValue
 
 CONTENT_HASH_BYTES = 16
 _DIGEST_BYTES = CONTENT_HASH_BYTES
-_CANONICAL = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-)
 
 
 def chunk_id(doc_id: str, chunk_index: int) -> str:
@@ -34,15 +31,6 @@ def text_hash(text: str) -> str:
 def utf8_hash(text: bytes | memoryview) -> str:
     """Return the content hash of a text that is at hand as UTF-8."""
     return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def canonical_json(value: object) -> str:
-    """Return the one JSON text of a list or an object.
-
-    Raises:
-        ValueError: It holds NaN or infinity.
-    """
-    return _CANONICAL.encode(value)
 
 
 def carried_hash(carried: Sequence[CarriedValue]) -> str:

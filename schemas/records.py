@@ -11,6 +11,8 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from embed_index.schemas.columns import canonical_json
+
 CarriedValue: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 """A metadata value as Milvus stores it; None only where the collection's column holds null.
 
@@ -85,7 +87,8 @@ class Document:
 
 def about_of(values: Iterable[CarriedValue]) -> str:
     """Return what a document is about by the values of its prefix columns, a line each."""
-    lines = (" ".join(str(value).split()) for value in values if value is not None)
+    told = (canonical_json(x) if isinstance(x, list | dict) else x for x in values)
+    lines = (" ".join(str(value).split()) for value in told if value is not None)
     return "\n".join(line for line in lines if line)
 
 

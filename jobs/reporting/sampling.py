@@ -18,9 +18,9 @@ from embed_index.pipeline.report.map import (
     draw_map,
     excerpt,
 )
+from embed_index.schemas.columns import canonical_json
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.ids import canonical_json
 from embed_index.schemas.records import CarriedValue, Vectors
 from embed_index.schemas.settings import JobSettings
 

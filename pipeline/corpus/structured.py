@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from embed_index.pipeline.corpus.casts import Reading, decoded, is_list, is_text, value_type
-from embed_index.schemas.columns import MAX_LIST_LENGTH
-from embed_index.schemas.ids import canonical_json
+from embed_index.schemas.columns import MAX_LIST_LENGTH, canonical_json
 
 FLAW = b"\xff"
 """With what begins, in the place of a text, what is wrong with a value: no text does."""

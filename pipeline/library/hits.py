@@ -5,8 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, overload
 
 from embed_index.pipeline.milvus.stored import Hit, StoredChunk
-from embed_index.schemas.columns import CarriedColumn, CarriedType
-from embed_index.schemas.ids import canonical_json
+from embed_index.schemas.columns import CarriedColumn, CarriedType, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd

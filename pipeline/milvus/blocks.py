@@ -15,8 +15,7 @@ from embed_index.pipeline.milvus.rows import (
     fits,
 )
 from embed_index.pipeline.milvus.vector_types import read_field
-from embed_index.schemas.columns import CarriedColumn, CarriedType
-from embed_index.schemas.ids import canonical_json
+from embed_index.schemas.columns import CarriedColumn, CarriedType, canonical_json
 from embed_index.schemas.indexes import VectorType
 from embed_index.schemas.records import CarriedValue, Vectors
 

@@ -8,9 +8,10 @@ from milvus_fixtures import make_batch, make_contract
 from embed_index.pipeline.milvus.arrangement import Arrangement
 from embed_index.pipeline.milvus.demands import stored_columns
 from embed_index.pipeline.milvus.store import MilvusStore
-from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.columns import CarriedColumn, canonical_json
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.ids import canonical_json, carried_hash
+from embed_index.schemas.ids import carried_hash
+from embed_index.schemas.records import about_of
 
 COLUMNS = (CarriedColumn(name="tags", type="list"), CarriedColumn(name="meta", type="json"))
 
@@ -123,3 +124,8 @@ def test_they_get_no_index_for_filters(
     for name in ("tags", "meta"):
         with pytest.raises(ConfigurationError, match=f"scalar_indexes: '{name}' has parts"):
             store.versions.indexes.check(Arrangement(scalars=(name,)), carried=columns)
+
+
+def test_a_prefix_says_of_stored_rows_what_it_says_of_the_corpus() -> None:
+    for carried in VALUES:
+        assert about_of(carried) == about_of(map(as_text, carried))
