@@ -43,7 +43,9 @@ def target_of(
     collection = inputs.settings.collection
     live = store.versions.live(collection)
     if live is not None:
-        inputs.source.adopt_types(store.versions.carried(live))
+        # A rebuild makes JSON of what once was carried as its text.
+        known = store.versions.carried(live)
+        inputs.source.adopt_types([x for x in known if not (rebuild and x.type == "text")])
     target = choose_target(
         store.versions,
         collection,

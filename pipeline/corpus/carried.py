@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embed_index.pipeline.corpus.casts import exact_floats, whole_numbers
 from embed_index.pipeline.corpus.python_values import to_python
 from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried
+from embed_index.pipeline.corpus.structured import json_texts
 from embed_index.pipeline.corpus.text_column import TextColumn
 from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.ids import carried_hashes
@@ -37,6 +38,8 @@ class CarriedRows:
         self._inexact: list[tuple[CarriedColumn, NDArray[np.bool_]]] = []
         for column, array in zip(columns, arrays, strict=True):
             values = _decoded(array)
+            if isinstance(array.type, pa.JsonType):
+                values = json_texts(array) if column.type == "json" else _decoded(array.storage)
             if column.type == "number" and pa.types.is_integer(values.type):
                 values, is_inexact = exact_floats(values)
                 self._inexact.append((column, is_inexact))

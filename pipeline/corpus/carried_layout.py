@@ -20,6 +20,8 @@ class CarriedLayout:
         self._types: list[CarriedType | None] = [None] * len(self._names)
         self._first: list[CorpusFile | None] = [None] * len(self._names)
         self._is_mixed = [False] * len(self._names)
+        self._json_is_text = [True] * len(self._names)
+        """Whether what says JSON, where anything does, is text."""
         self._lacking: list[list[CorpusFile]] = [[] for _ in self._names]
         self._not_in_condition: dict[str, int] = {}
         self._is_settled = False
@@ -34,6 +36,8 @@ class CarriedLayout:
             if column is None:
                 self._lacking[place].append(file)
             elif column.reading.carried is not None:
+                if column.reading.carried == "json":
+                    self._json_is_text[place] &= column.reading.may_be_text
                 self._add(place, file, column.reading.carried)
         if columns.condition is not None:
             for name, column in zip(columns.condition.names, columns.where, strict=True):
@@ -46,6 +50,8 @@ class CarriedLayout:
             # Rows whose numbers are not exactly the same in both are refused, one by one.
             self._is_mixed[place] = True
             here = there if self._is_settled and there is not None else "number"
+        elif {here, there} == {"json", "text"} and self._can_be_text(place):
+            here = "text"
         elif there is not None and here != there:
             raise ConfigurationError(
                 f"carry: {self._names[place]!r} is {here} in {file}"
@@ -54,6 +60,10 @@ class CarriedLayout:
             )
         self._types[place] = here
         self._first[place] = self._first[place] or file
+
+    def _can_be_text(self, place: int) -> bool:
+        made_json = self._is_settled and self._types[place] == "json"
+        return self._json_is_text[place] and not made_json
 
     def check(self, schema: pa.Schema, *, num_files: int) -> list[str]:
         """Return which columns some files lack, for people.
@@ -83,14 +93,18 @@ class CarriedLayout:
     def settle(self, known: Sequence[CarriedColumn] = ()) -> tuple[CarriedColumn, ...]:
         """Return the columns, of the types that the collection has where files leave it open.
 
-        They leave it open where all is null, and where integers and floats meet.
+        They leave it open where all is null, where integers and floats meet, and where all is text
+        that says JSON.
         """
         stored = {column.name: column for column in known}
         columns = []
         for place, (name, here) in enumerate(zip(self._names, self._types, strict=True)):
             there = stored[name].type if name in stored else None
             kind = here
-            if self._first[place] is None or (self._is_mixed[place] and there == "integer"):
+            is_open = self._first[place] is None
+            is_open |= self._is_mixed[place] and there == "integer"
+            is_open |= here == "json" and there == "text" and self._json_is_text[place]
+            if is_open:
                 kind = there
             columns.append(CarriedColumn(name=name, type=kind or "text"))
         self._types = [column.type for column in columns]

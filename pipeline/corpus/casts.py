@@ -40,6 +40,8 @@ class Reading:
     """What is done to them, for people; empty where they are read as they are."""
     carried: CarriedType | None = None
     """As what they are carried; None for ids and texts, and where there is nothing but nulls."""
+    may_be_text: bool = False
+    """Whether they are text as well, which they stay in collections that have them as that."""
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:

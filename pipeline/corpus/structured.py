@@ -21,13 +21,18 @@ class _FlawError(ValueError):
 def read_structured(kind: pa.DataType) -> Reading | None:
     """Say how values of a type are carried if they have parts; None if they have not, or others."""
     if isinstance(kind, pa.JsonType):
-        return Reading(partial(_as_texts, check=_parsed), "JSON, as what it says", carried="json")
+        return Reading(lambda array: array, carried="json", may_be_text=True)
     values = value_type(kind)
     if is_list(values) and is_text(value_type(values.value_type)):
         return Reading(partial(_as_texts, check=_strings), carried="list")
     if pa.types.is_nested(values) and _is_json(values):
         return Reading(partial(_as_texts, check=_same), "lists or structs, as JSON", carried="json")
     return None
+
+
+def json_texts(array: pa.Array) -> pa.Array:
+    """Return texts of JSON as the one text of what each says."""
+    return _as_texts(array, check=_parsed)
 
 
 def _is_json(kind: pa.DataType) -> bool:

@@ -113,6 +113,25 @@ def test_lists_and_structs_are_carried_through_nights_audits_and_archives(
     assert [row.carried for _, row in sorted(stored(copy).items())] == expected
 
 
+def test_json_stays_text_where_it_was_until_a_rebuild(lite_job: JobFolder) -> None:
+    job, text = lite_job, '{ "b": 1, "a": null }'
+    columns = {"id": ["a"], "text": ["Pumps."]}
+    flags = ("--carry", "meta")
+    write(job, "a.parquet", {**columns, "meta": pa.array([text])})
+    job.run(*flags)
+    write(job, "a.parquet", {**columns, "meta": pa.array([text], pa.json_())})
+
+    night = job.run(*flags)
+
+    assert "1 unchanged" in night.stdout
+    assert stored(job)["a"].carried == {"meta": text}
+    num_embedded = job.server.num_embedded
+    job.run(*flags, "--rebuild")
+    assert stored(job, version="v2")["a"].carried == {"meta": {"a": None, "b": 1}}
+    assert job.server.num_embedded == num_embedded
+    assert "1 unchanged" in job.run(*flags).stdout
+
+
 def test_a_corpus_without_ids_has_its_repeated_texts_counted(lite_job: JobFolder) -> None:
     job = lite_job
     write(job, "a.parquet", {"text": ["Pumps.", "Printers.", "Pumps."], "n": [1, 2, 3]})

@@ -117,6 +117,28 @@ def test_what_milvus_could_not_give_back_is_a_dead_letter_and_others_go_on(
     assert re.match(why, letters["0"])
 
 
+def test_json_beside_plain_text_in_another_file_is_text(tmp_path: Path) -> None:
+    raw = '{ "b": 1 }'
+    open_source(tmp_path, pa.array([raw]))
+    (tmp_path / "a.parquet").rename(tmp_path / "b.parquet")
+    source = open_source(tmp_path, pa.array([raw], pa.json_()))
+
+    carried, letters = read(source)
+
+    assert [column.type for column in source.carried_columns] == ["text"]
+    assert set(carried.values()) == {raw}
+    # Both files have the same id.
+    assert not letters
+
+
+def test_a_struct_beside_text_is_refused(tmp_path: Path) -> None:
+    open_source(tmp_path, pa.array(["x"]))
+    (tmp_path / "a.parquet").rename(tmp_path / "b.parquet")
+
+    with pytest.raises(ConfigurationError, match=r"'extra' is text in .* but json in"):
+        open_source(tmp_path, pa.array([{"x": 1}]))
+
+
 @pytest.mark.parametrize(
     "kind",
     [
