@@ -101,9 +101,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _shorten(files: Sequence[CorpusFile]) -> tuple[str, ...]:
-    local = [file for file in files if isinstance(file, Path)]
-    shared = os.path.commonpath([file.parent for file in local]) if local else ""
-    return tuple(
-        file.relative_to(shared).as_posix() if isinstance(file, Path) else str(file)
-        for file in files
-    )
+    local = {str(file).rpartition("/")[0] or "/" for file in files if isinstance(file, Path)}
+    shared = os.path.commonpath(local) if local else ""
+    length = len(shared.rstrip("/")) + 1
+    return tuple(str(file)[length:] if isinstance(file, Path) else str(file) for file in files)

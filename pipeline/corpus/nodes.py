@@ -6,6 +6,7 @@ What cannot be looked at is an error with its name, wherever it is.
 import os
 import stat
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -63,9 +64,20 @@ class Node(Protocol):
 class LocalNode:
     """A path on a disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, kind: int | None = None, folder: "LocalNode | None" = None
+    ) -> None:
+        """Name a path.
+
+        Args:
+            path: Absolute.
+            kind: As `stat.S_IFMT` has it, and no link; None if that is not known yet.
+            folder: That it is in, if it is at hand.
+        """
         self.path = path
         self.name = path.name
+        self._kind = kind
+        self._folder = folder
 
     def __str__(self) -> str:
         return str(self.path)
@@ -77,12 +89,18 @@ class LocalNode:
     def children(self) -> Sequence[Self]:
         """Return what stands in this folder, in order."""
         try:
-            return [type(self)(path) for path in sorted(self.path.iterdir())]
+            # Whoever may list a folder may not be let into it.
+            os.stat(f"{self.path}/.")  # noqa: PTH116 - Path drops the dot
+            with os.scandir(self.path) as entries:
+                kinds = sorted((entry.name, _kind(entry)) for entry in entries)
         except OSError as error:
             raise _unseen(self.path, error) from error
+        return [type(self)(self.path / name, kind=kind, folder=self) for name, kind in kinds]
 
     def exists(self) -> bool:
         """Tell whether it stands for something, be it a link to nowhere."""
+        if self._kind is not None:
+            return True
         try:
             self.path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -93,15 +111,15 @@ class LocalNode:
 
     def is_folder(self) -> bool:
         """Tell whether it is a folder."""
-        return stat.S_ISDIR(self._status().st_mode)
+        return stat.S_ISDIR(self._mode())
 
     def is_file(self) -> bool:
         """Tell whether it is a regular file."""
-        return stat.S_ISREG(self._status().st_mode)
+        return stat.S_ISREG(self._mode())
 
     def is_link(self) -> bool:
         """Tell whether it is a symbolic link."""
-        return os.path.islink(self.path)  # noqa: PTH114 - never raises
+        return self._kind is None and os.path.islink(self.path)  # noqa: PTH114 - never raises
 
     def identity(self) -> Hashable:
         """Return device and inode."""
@@ -110,7 +128,9 @@ class LocalNode:
 
     def resolved(self) -> Hashable:
         """Return the path without links."""
-        return self.path.resolve()
+        if self._folder is None or self.is_link():
+            return str(self.path.resolve())
+        return os.path.join(self._folder.real, self.name)  # noqa: PTH118 - of thousands
 
     def parents(self) -> Sequence[Self]:
         """Return the folders that it is in, the nearest first."""
@@ -119,6 +139,14 @@ class LocalNode:
     def file(self) -> Path:
         """Return the path."""
         return self.path
+
+    @cached_property
+    def real(self) -> str:
+        """The path without links, as it was when it was first asked for."""
+        return str(self.path.resolve())
+
+    def _mode(self) -> int:
+        return self._status().st_mode if self._kind is None else self._kind
 
     def _status(self) -> os.stat_result:
         try:
@@ -200,6 +228,15 @@ class StoredNode:
 
     def _below(self, name: str) -> str:
         return f"{self.key}/{name}" if self.key else name
+
+
+def _kind(entry: os.DirEntry[str]) -> int | None:
+    """Return what a folder's listing says of an entry; None of a link, which must be followed."""
+    if entry.is_symlink():
+        return None
+    if entry.is_dir():
+        return stat.S_IFDIR
+    return stat.S_IFREG if entry.is_file() else stat.S_IFIFO
 
 
 def _unseen(path: Path, error: OSError) -> ConfigurationError:

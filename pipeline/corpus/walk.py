@@ -62,7 +62,8 @@ class Walk:
         Raises:
             ConfigurationError: There is one.
         """
-        folders = {str(folder): folder for file in files for folder in file.parents()}
+        first = {str(file).rpartition("/")[0]: file for file in files}
+        folders = {str(folder): folder for file in first.values() for folder in file.parents()}
         for _, folder in sorted(folders.items()):
             kind = self._table_kind(folder)
             if kind:
