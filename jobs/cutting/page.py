@@ -35,7 +35,7 @@ def as_text(cut: CutDocument) -> str:
         colour = "green" if span.boundary in _STRONG else "yellow"
         parts += [
             click.style(head, fg="cyan", bold=True),
-            *([click.style(span.prefix.rstrip("\n"), dim=True)] if span.prefix else ()),
+            *([click.style(_before(span.prefix), dim=True)] if span.prefix else ()),
             cut.text[span.char_start : span.char_end].rstrip("\r\n"),
             click.style(f"── ends {_WHY[span.boundary]}", fg=colour),
         ]
@@ -59,6 +59,10 @@ def as_json(cut: CutDocument) -> str:
     return json.dumps(
         {"document": cut.name, "max_tokens": cut.max_tokens, "chunks": chunks}, ensure_ascii=False
     )
+
+
+def _before(prefix: str) -> str:
+    return f"── seen before it: {' | '.join(prefix.splitlines()[:-1])}"
 
 
 def _summary(cut: CutDocument) -> str:

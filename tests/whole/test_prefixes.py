@@ -154,7 +154,7 @@ def test_chunk_shows_what_the_model_sees_before_each(prefixed: JobFolder, tmp_pa
     page = prefixed.call("chunk", "--id", "b", *flags).stdout
 
     assert shown["chunks"][-1]["prefix"] == "A manual\nRepair\n\n"
-    assert "tokens\nA manual\nRepair\nIt was replaced." in page
+    assert "tokens\n── seen before it: A manual | Repair\nIt was replaced." in page
     assert [x["num_tokens"] for x in shown["chunks"]] == [
         row.num_tokens for row in stored(prefixed) if row.doc_id == "b"
     ]
