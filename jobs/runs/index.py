@@ -240,6 +240,7 @@ def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError | No
     return DeadLetterLimitError(
         f"{summary.num_dead_letters:,} dead letters of {summary.num_documents_read:,} rows,"
         f" and {allowed:,} are allowed; everything else is in the collection",
-        remedy=f"See {summary.dead_letters_file}; `embed-index retry` tries them again. Or raise"
+        remedy=f"`embed-index letters {summary.collection}` shows them by reason, and `embed-index"
+        f" retry` tries them again; they are in {summary.dead_letters_file}, too. Or raise"
         " --max-dead-letters.",
     )

@@ -158,11 +158,12 @@ def test_mail_of_a_failing_run_begins_with_the_line_to_read(lite_job: JobFolder)
     letters = lite_job.run("--log-format", "text", "--quiet", expect=3)
     away = lite_job.run("--input", "nothing", expect=2)
 
-    head, _ = letters.stderr.splitlines()
+    head, remedy = letters.stderr.splitlines()
     assert head == (
         f"error: {lite_job.collection}: 1 dead letters of 5 rows, and 0 are allowed; everything"
         " else is in the collection"
     )
+    assert f"`embed-index letters {lite_job.collection}` shows them by reason" in remedy
     assert away.stderr.startswith(f"error: {lite_job.collection}: input: ")
     assert letters.stdout == away.stdout == ""
 
