@@ -15,7 +15,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-ecosystem check format lock clean
+.PHONY: help demo test test-slow test-ecosystem check format lock lock-ecosystem clean
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -78,6 +78,18 @@ lock: ## Write both locks anew from requirements-cpu.in and pyproject.toml
 	.cache/lock/bin/pip install --quiet --constraint requirements-cpu.lock ".[test]"
 	( echo "# Written by 'make lock'; install with --no-deps, after requirements-cpu.lock."; \
 	  $(FREEZE) | grep -vxFf requirements-cpu.lock ) > requirements-test.lock
+	rm -rf .cache/lock
+
+ECOSYSTEM := $(basename $(wildcard tests/ecosystem/*.in))
+lock-ecosystem: $(ECOSYSTEM:=.lock) ## Write the locks in tests/ecosystem anew, from the .in files there
+
+.PHONY: $(ECOSYSTEM:=.lock)
+$(ECOSYSTEM:=.lock): %.lock: %.in
+	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/pip uninstall --quiet --yes setuptools
+	.cache/lock/bin/pip install --quiet -r $<
+	( echo "# Written by 'make lock-ecosystem'; install with --no-deps."; \
+	  .cache/lock/bin/pip freeze --all --exclude embed-index --exclude pip ) > $@
 	rm -rf .cache/lock
 
 clean: ## Remove the environment, caches and the demonstration's state
