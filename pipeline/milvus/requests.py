@@ -1,8 +1,8 @@
-"""Requests that write rows, built column by column, as they go over the wire.
+"""Requests as they go over the wire, where pymilvus is slower than Milvus.
 
-pymilvus builds them from a dictionary a row: value by value, each text letter by letter, each
-component of a vector as a Python number. That took more of the interpreter's time than all the rest
-of a run.
+Those that write rows are built column by column. pymilvus builds them from a dictionary a row:
+value by value, each text letter by letter, each component of a vector as a Python number. That took
+more of the interpreter's time than all the rest of a run.
 """
 
 import json
@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from embed_index.pipeline.milvus.blocks import BLOCK_FIELDS, RowBlock
 from embed_index.pipeline.milvus.rows import MAX_SOURCE_BYTES, MAX_TEXT_BYTES, cut_head, cut_tail
 from embed_index.pipeline.milvus.schema import CARRIED_TYPES
-from embed_index.pipeline.milvus.sdk import DataType, MilvusClient, milvus_pb2, schema_pb2
+from embed_index.pipeline.milvus.sdk import (
+    DataType,
+    MilvusClient,
+    check_status,
+    milvus_pb2,
+    schema_pb2,
+)
 from embed_index.pipeline.milvus.vector_types import write_field
 from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.indexes import VectorType
@@ -173,14 +179,65 @@ def send_upsert(client: MilvusClient, request: milvus_pb2.UpsertRequest, *, time
     Returns:
         Number of rows that Milvus acknowledged.
     """
-    connection = client._get_connection()  # noqa: SLF001 - the client itself takes rows alone
+    connection, context = _of(client)
     done = connection.upsert(
         request.collection_name,
         [],
         timeout=timeout,
-        context=client._generate_call_context(),  # noqa: SLF001 - names the database
+        context=context,
         upsert_param=request,
         # Else the collection is described once a request.
         schema={"fields": []},
     )
     return int(done.upsert_count)
+
+
+def send_describe(
+    client: MilvusClient, collection: str, *, timeout: float
+) -> milvus_pb2.DescribeCollectionResponse:
+    """Ask what a name stands for, and return the reply as it came, with its status."""
+    connection, context = _of(client)
+    request = milvus_pb2.DescribeCollectionRequest(collection_name=collection)
+    return connection._stub.DescribeCollection(  # noqa: SLF001
+        request, timeout=timeout, metadata=context.to_grpc_metadata()
+    )
+
+
+def read_alias(client: MilvusClient, alias: str, *, timeout: float) -> str:
+    """Return the collection that an alias stands for in the client's database.
+
+    Milvus 2.3 answers from its default database unless the request itself names another, which
+    pymilvus leaves to the call's metadata.
+
+    Raises:
+        MilvusException: There is no such alias, or Milvus refuses.
+    """
+    connection, context = _of(client)
+    request = milvus_pb2.DescribeAliasRequest(alias=alias, db_name=context.get_db_name())
+    reply = connection._stub.DescribeAlias(  # noqa: SLF001
+        request, timeout=timeout, metadata=context.to_grpc_metadata()
+    )
+    check_status(reply.status)
+    return str(reply.collection)
+
+
+def list_aliases(client: MilvusClient, collection: str, *, timeout: float) -> list[str]:
+    """Return the aliases of a collection in the client's database; see `read_alias`.
+
+    Raises:
+        MilvusException: There is no such collection, or Milvus refuses.
+    """
+    connection, context = _of(client)
+    request = milvus_pb2.ListAliasesRequest(
+        collection_name=collection, db_name=context.get_db_name()
+    )
+    reply = connection._stub.ListAliases(  # noqa: SLF001
+        request, timeout=timeout, metadata=context.to_grpc_metadata()
+    )
+    check_status(reply.status)
+    return list(reply.aliases)
+
+
+def _of(client: MilvusClient) -> tuple[Any, Any]:
+    """Return the connection of a client, and what names its database in a call."""
+    return client._get_connection(), client._generate_call_context()  # noqa: SLF001

@@ -148,13 +148,12 @@ def read_chunk(
     """Read a row that Milvus returned with all fields, text and vector optional."""
     vector = row.get("embedding")
     text = row.get("text")
-    key = read_key(row)
     return StoredChunk(
-        chunk_id=key.chunk_id,
-        doc_id=key.doc_id,
-        chunk_index=key.chunk_index,
-        num_chunks=key.num_chunks,
-        doc_hash=key.doc_hash,
+        chunk_id=str(row["chunk_id"]),
+        doc_id=str(row["doc_id"]),
+        chunk_index=int(row["chunk_index"]),
+        num_chunks=int(row["num_chunks"]),
+        doc_hash=str(row["doc_hash"]),
         char_start=int(row["char_start"]),
         char_end=int(row["char_end"]),
         num_tokens=int(row["num_tokens"]),

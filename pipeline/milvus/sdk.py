@@ -41,6 +41,7 @@ with _without_settings(), deferring("pandas", "pandas.api.types", "requests"):
         FunctionType,
         MilvusClient,
     )
+    from pymilvus.client.utils import check_status
     from pymilvus.exceptions import MilvusException
     from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
@@ -52,6 +53,7 @@ __all__ = [
     "FunctionType",
     "MilvusClient",
     "MilvusException",
+    "check_status",
     "common_pb2",
     "milvus_pb2",
     "milvus_pb2_grpc",

@@ -13,6 +13,7 @@ from typing import Any
 from embed_index.pipeline.milvus.arrangement import DEFAULT_ARRANGEMENT, Arrangement
 from embed_index.pipeline.milvus.capabilities import MilvusTarget, ask_target
 from embed_index.pipeline.milvus.connection import MilvusConnection
+from embed_index.pipeline.milvus.requests import list_aliases, read_alias, send_describe
 from embed_index.pipeline.milvus.retry import (
     ALIAS_NOT_FOUND,
     COLLECTION_NOT_FOUND,
@@ -162,38 +163,52 @@ class CollectionVersions:
                 newer version of this program.
         """
 
-        def describe(client: MilvusClient) -> dict[str, Any] | None:
+        def look(client: MilvusClient) -> LiveVersion | None:
+            known = self._known(client, name)
+            if known is not None:
+                return known
             try:
-                return dict(client.describe_collection(name, timeout=self._connection.call_seconds))
+                described = client.describe_collection(name, timeout=self._connection.call_seconds)
             except MilvusException as error:
                 if error.code == COLLECTION_NOT_FOUND:
                     return None
                 raise
+            return self._recognise(name, described)
 
         # Milvus is not asked for what cannot be a name: it would answer with an error of its own.
-        is_askable = _NAME.fullmatch(name) is not None
-        described = None
-        if is_askable:
-            described = self._connection.call(describe, doing=f"looking for collection {name!r}")
-        if described is None:
+        found = None
+        if _NAME.fullmatch(name) is not None:
+            found = self._connection.call(look, doing=f"looking for collection {name!r}")
+        if found is None:
             raise no_such_collection(name)
-        return self._recognise(name, described)
+        return found
+
+    def _known(self, client: MilvusClient, name: str) -> LiveVersion | None:
+        """Return the version that a name stands for if it was found before.
+
+        Each search asks, and pymilvus takes half a millisecond to read what a field is like.
+        """
+        if not self._found:
+            return None
+        reply = send_describe(client, name, timeout=self._connection.call_seconds)
+        written = {
+            "description": reply.schema.description,
+            "properties": {each.key: each.value for each in reply.properties},
+        }
+        with self._lock:
+            # What failed has no name, and is asked for in full.
+            return self._found.get((reply.schema.name, contract_text(written)))
 
     def _recognise(self, name: str, described: dict[str, Any]) -> LiveVersion:
-        """Read a description, unless it is one that was read before."""
         version = str(described["collection_name"])
-        key = (version, contract_text(described))
+        read = LiveVersion(
+            name=version,
+            contract=read_contract(described, collection=name),
+            layout=read_layout(described, collection=name),
+        )
         with self._lock:
-            known = self._found.get(key)
-        if known is None:
-            known = LiveVersion(
-                name=version,
-                contract=read_contract(described, collection=name),
-                layout=read_layout(described, collection=name),
-            )
-            with self._lock:
-                known = self._found.setdefault(key, known)
-                self._layouts[version] = known.layout
+            known = self._found.setdefault((version, contract_text(described)), read)
+            self._layouts[version] = known.layout
         return known
 
     def list(self, alias: str) -> list[str]:
@@ -309,7 +324,7 @@ class CollectionVersions:
             described = client.describe_collection(version, timeout=self._connection.call_seconds)
             if described["collection_name"] != version:
                 return version
-            aliases = client.list_aliases(version, timeout=self._connection.call_seconds)["aliases"]
+            aliases = list_aliases(client, version, timeout=self._connection.call_seconds)
             if aliases:
                 return str(aliases[0])
             client.drop_collection(version, timeout=self._connection.call_seconds)
@@ -341,12 +356,11 @@ class CollectionVersions:
 
     def _live(self, client: MilvusClient, alias: str) -> str | None:
         try:
-            described = client.describe_alias(alias, timeout=self._connection.call_seconds)
+            return read_alias(client, alias, timeout=self._connection.call_seconds)
         except MilvusException as error:
             if error.code in (ALIAS_NOT_FOUND, COLLECTION_NOT_FOUND):
                 return None
             raise
-        return str(described["collection_name"])
 
 
 def no_such_collection(name: str) -> ConfigurationError:

@@ -292,6 +292,20 @@ def test_the_contract_comes_back_whole(store: MilvusStore, alias: str) -> None:
     assert store.versions.contract(version) == contract
 
 
+def test_a_version_that_was_found_is_known_again_without_its_description_being_read(
+    store: MilvusStore, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = store.versions.find(version)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(GrpcHandler, "describe_collection", read)
+
+    assert store.versions.find(version) is found
+    assert store.versions.find(version.removesuffix("_v1")) is found
+
+
 def test_a_plain_collection_is_neither_taken_over_nor_read(
     store: MilvusStore, alias: str, raw_client: MilvusClient
 ) -> None:
