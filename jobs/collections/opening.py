@@ -12,6 +12,7 @@ from embed_index.schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from embed_index.jobs.adapters.query_servers import StartedServer
+    from embed_index.pipeline.corpus.lookup import CorpusPlace
     from embed_index.pipeline.library.async_collection import AsyncCollection
     from embed_index.pipeline.library.collection import Collection
     from embed_index.schemas.settings import JobSettings
@@ -24,6 +25,8 @@ def open_collection(
     milvus_token: str | None = None,
     milvus_db: str | None = None,
     milvus_ca_file: str | PathLike[str] | None = None,
+    milvus_client_cert: str | PathLike[str] | None = None,
+    milvus_client_key: str | PathLike[str] | None = None,
     server_url: str | Sequence[str] | None = None,
     key: str | None = None,
     key_file: str | PathLike[str] | None = None,
@@ -50,6 +53,8 @@ def open_collection(
         milvus_token: Token, or `user:password`.
         milvus_db: Database; empty for the default one.
         milvus_ca_file: Certificate of the authority that signed that of Milvus, if it is one's own.
+        milvus_client_cert: Our own certificate, for mutual TLS.
+        milvus_client_key: File of its key.
         server_url: Embedding server, or several.
         key: Its API key.
         key_file: File of mode 0600 that holds the key and nothing else.
@@ -77,6 +82,8 @@ def open_collection(
         "milvus_uri": milvus_uri,
         "milvus_db": milvus_db,
         "milvus_ca_file": milvus_ca_file,
+        "milvus_client_cert": milvus_client_cert,
+        "milvus_client_key": milvus_client_key,
         "model": model,
         "id_column": id_column,
         "id_from": id_from,
@@ -133,22 +140,12 @@ def open_from_settings(
         ConfigurationError: There is no such collection of ours.
         StoreError: Milvus cannot be used.
     """
-    from embed_index.jobs.adapters.inputs import open_storage
     from embed_index.jobs.adapters.places import open_existing_store
     from embed_index.jobs.adapters.query_servers import query_servers
-    from embed_index.pipeline.corpus.lookup import CorpusPlace
     from embed_index.pipeline.library.collection import Collection
     from embed_index.pipeline.library.queries import QueryEmbedder
     from embed_index.pipeline.milvus.retry import OutagePolicy
-    from embed_index.pipeline.storage.requests import BRIEF
 
-    corpus = CorpusPlace(
-        inputs=settings.input,
-        id_column=settings.id_column,
-        text_columns=settings.text_column,
-        id_from=settings.id_from,
-        storage=open_storage(settings, patience=BRIEF),
-    )
     return Collection(
         collection,
         # Somebody waits: an outage is not ridden out as at night.
@@ -156,7 +153,21 @@ def open_from_settings(
             settings, collection, retry=OutagePolicy(retry_seconds=10.0, doubt_seconds=5.0)
         ),
         embedder=QueryEmbedder(query_servers(settings, start=start)),
-        corpus=corpus if settings.input else None,
+        corpus=_corpus(settings) if settings.input else None,
+    )
+
+
+def _corpus(settings: "JobSettings") -> "CorpusPlace":
+    from embed_index.jobs.adapters.inputs import open_storage
+    from embed_index.pipeline.corpus.lookup import CorpusPlace
+    from embed_index.pipeline.storage.requests import BRIEF
+
+    return CorpusPlace(
+        inputs=settings.input,
+        id_column=settings.id_column,
+        text_columns=settings.text_column,
+        id_from=settings.id_from,
+        storage=open_storage(settings, patience=BRIEF),
     )
 
 

@@ -4,11 +4,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
 import numpy as np
 
-from embed_index.pipeline.corpus.lookup import CorpusPlace
 from embed_index.pipeline.library.documents import Document, read_document, read_neighbours
 from embed_index.pipeline.library.hits import BatchHits, Hits
 from embed_index.pipeline.library.queries import QueryEmbedder, check_query
@@ -20,6 +19,9 @@ from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import EmbedIndexError, StoreError
 from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.records import Vectors
+
+if TYPE_CHECKING:
+    from embed_index.pipeline.corpus.lookup import CorpusPlace
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ class Collection:
         *,
         store: MilvusStore,
         embedder: QueryEmbedder,
-        corpus: CorpusPlace | None = None,
+        corpus: "CorpusPlace | None" = None,
     ) -> None:
         """Look the name up; `open_collection` does this from settings.
 

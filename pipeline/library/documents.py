@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from embed_index.pipeline.corpus.lookup import CorpusPlace, find_text
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.milvus.stored import StoredChunk
 from embed_index.schemas.errors import ConfigurationError, QueryError
 from embed_index.schemas.ids import chunk_id, text_hash
 from embed_index.schemas.records import CarriedValue
+
+if TYPE_CHECKING:
+    # Reading Parquet takes as long to import as a search takes, and few read whole texts.
+    from embed_index.pipeline.corpus.lookup import CorpusPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ class Document:
 
 
 def read_document(
-    reader: CollectionReader, version: str, doc_id: str, *, corpus: CorpusPlace | None
+    reader: CollectionReader, version: str, doc_id: str, *, corpus: "CorpusPlace | None"
 ) -> Document:
     """Return a document with its whole text, proven by its content hash.
 
@@ -100,7 +104,7 @@ def _joined(chunks: Sequence[StoredChunk]) -> str | None:
 
 
 def _from_corpus(
-    first: StoredChunk, chunks: Sequence[StoredChunk], *, corpus: CorpusPlace | None
+    first: StoredChunk, chunks: Sequence[StoredChunk], *, corpus: "CorpusPlace | None"
 ) -> str:
     num_cut = sum(not chunk.text_complete for chunk in chunks)
     lacking = (
@@ -115,6 +119,8 @@ def _from_corpus(
             remedy=f"Open the collection with the job file or with input=…; it stood at"
             f" {first.source}.",
         )
+    from embed_index.pipeline.corpus.lookup import find_text
+
     text = find_text(corpus, doc_id=first.doc_id, doc_hash=first.doc_hash, stood_at=first.source)
     if text is None:
         raise ConfigurationError(
