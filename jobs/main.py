@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "Make, check, change and destroy the embedding server's key.",
     "init": "Look at Parquet and write a job file for it.",
     "doctor": "Show what is missing or unsafe on this host, with the remedy.",
-    "deploy": "Print ready-made text for systemd, nginx and cron.",
+    "deploy": "Print ready-made text for systemd, nginx, cron and Milvus.",
     "completion": "Print what completes this command line in a shell.",
 }
 """Names and short helps, so that `--help` need not import the modules of the same names."""

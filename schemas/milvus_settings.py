@@ -58,3 +58,23 @@ class MilvusSettings(Section):
             location="path",
         ),
     ] = None
+    milvus_client_cert: Annotated[
+        Path | None,
+        Setting(
+            section="milvus",
+            key="client_cert",
+            env="MILVUS_CLIENT_CERT",
+            help="PEM file of our own certificate, for a server with mutual TLS.",
+            location="path",
+        ),
+    ] = None
+    milvus_client_key: Annotated[
+        Path | None,
+        Setting(
+            section="milvus",
+            key="client_key",
+            env="MILVUS_CLIENT_KEY",
+            help="PEM file of its key, unencrypted and of mode 0600.",
+            location="path",
+        ),
+    ] = None

@@ -21,6 +21,7 @@ pytest_plugins = [
     "library_fixtures",
     "milvus_fixtures",
     "process_marks",
+    "secured_milvus",
     "sglang_fixtures",
     "storage_fixtures",
 ]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import DEFAULT_RETRY, MilvusStore, open_store
+from embed_index.pipeline.milvus.tls import TlsFiles
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -37,10 +38,14 @@ def milvus_place(settings: JobSettings) -> str:
         state = os.path.realpath(settings.state_dir)
         place = os.path.relpath(os.path.realpath(address.embedded_path), state)
         return f"{place}/{settings.milvus_db or _DEFAULT_DATABASE}"
-    # pymilvus takes the first part of a URL's path for the database.
-    in_path = urlsplit(address.uri).path.strip("/").split("/")[0]
-    database = settings.milvus_db or in_path or _DEFAULT_DATABASE
-    return f"{_one_spelling(address.host)}:{address.port}/{database}"
+    return f"{_one_spelling(address.host)}:{address.port}/{milvus_database(settings)}"
+
+
+def milvus_database(settings: JobSettings) -> str:
+    """Return the database that settings name, `default` where they name none."""
+    # pymilvus takes the first part of a URL's path for it.
+    in_path = urlsplit(settings.milvus_uri).path.strip("/").split("/")[0]
+    return settings.milvus_db or in_path or _DEFAULT_DATABASE
 
 
 def place_name(settings: JobSettings, collection: str) -> str:
@@ -123,7 +128,16 @@ def open_job_store(settings: JobSettings, *, retry: OutagePolicy = DEFAULT_RETRY
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
         retry=retry,
+        tls=tls_files(settings),
+    )
+
+
+def tls_files(settings: JobSettings) -> TlsFiles:
+    """Return the files for TLS to Milvus that settings name."""
+    return TlsFiles(
         ca_file=settings.milvus_ca_file,
+        client_cert=settings.milvus_client_cert,
+        client_key=settings.milvus_client_key,
     )
 
 

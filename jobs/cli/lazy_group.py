@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._listing:
             return None
         # Python has no module and no function of the name `import`.
-        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name.replace("-", "_")
         module = import_module(f"embed_index.jobs.commands.{self._prefix}{name}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)

@@ -1,4 +1,4 @@
-"""`embed-index deploy`: text for systemd, nginx and cron, made of a job's own settings."""
+"""`embed-index deploy`: text for systemd, nginx, cron and Milvus, made of a job's own settings."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,14 @@ COMMANDS: Mapping[str, str] = {
     "systemd": "Print one systemd unit.",
     "nginx": "Print an nginx site that puts TLS and limits in front of the server.",
     "cron": "Print a cron table for nightly runs, for hosts without systemd.",
+    "milvus-roles": "Print or apply roles of Milvus, to load and to read.",
 }
 """Names and short helps of the commands in `deploy_*.py`."""
 
 
 @click.group(cls=LazyGroup, listing=COMMANDS, prefix="deploy_")
 def deploy() -> None:
-    """Print ready-made text for systemd, nginx and cron.
+    """Print ready-made text for systemd, nginx, cron and Milvus.
 
     It is made of the job's own settings, goes to standard output and is complete: save it where
     its first line says, and do what the lines below that say.

@@ -1,4 +1,5 @@
-"""What a host runs for a job, as text for systemd, nginx and cron.
+"""What a host runs for a job, as text for systemd, nginx, cron and Milvus.
 
-Doors: `options.load_deployment`, `systemd`, `nginx`, `cron`. Nothing is installed from here.
+Doors: `options.load_deployment`, `systemd`, `nginx`, `cron`, `milvus_roles`. Nothing is installed
+from here.
 """

@@ -76,7 +76,10 @@ class Deployment:
         """In words, what the user must be allowed to do for a run."""
         settings = self.settings
         judged = [path for path in (settings.quality_queries, settings.quality_qrels) if path]
-        read = _listed(*self._settings_files, *settings.input, *self._model, *judged)
+        tls = (settings.milvus_ca_file, settings.milvus_client_cert, settings.milvus_client_key)
+        read = _listed(
+            *self._settings_files, *settings.input, *self._model, *judged, *filter(None, tls)
+        )
         written = _listed(*self.written_folders)
         return f"{self.user} must be able to read {read}, and to write to {written}."
 

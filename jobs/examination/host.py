@@ -8,7 +8,7 @@ from dotenv import dotenv_values
 
 from embed_index.jobs.adapters.arrangement import arrangement_of
 from embed_index.jobs.adapters.inputs import open_corpus
-from embed_index.jobs.adapters.places import lock_path
+from embed_index.jobs.adapters.places import lock_path, tls_files
 from embed_index.jobs.examination.check import Check, made
 from embed_index.jobs.examination.server import own_server_checks, running_server_checks
 from embed_index.jobs.settings.loading import env_file_in
@@ -86,7 +86,7 @@ def _check_milvus(settings: JobSettings) -> HostCheck:
         settings.milvus_uri,
         token=token.get_secret_value() if token else "",
         database=settings.milvus_db,
-        ca_file=settings.milvus_ca_file,
+        tls=tls_files(settings),
         check=partial(_check_wanted, settings),
     )
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from embed_index.pipeline.milvus.address import parse_address
 from embed_index.pipeline.milvus.capabilities import MilvusTarget
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import open_store
+from embed_index.pipeline.milvus.tls import TlsFiles
 from embed_index.schemas.host_check import HostCheck
 
 _OLDEST = (2, 3)
@@ -21,16 +21,16 @@ def check_milvus(
     *,
     token: str,
     database: str,
-    ca_file: Path | None,
+    tls: TlsFiles,
     check: Callable[[MilvusTarget], None] = lambda _: None,
 ) -> HostCheck:
     """Connect to Milvus and ask for its version; an embedded one is not created.
 
     Args:
-        uri: As for `open_store`, and so are the next three.
+        uri: As for `open_store`, and so are the next two.
         token: Empty for none.
         database: Empty for the default one.
-        ca_file: None for the system's authorities.
+        tls: As for `open_store`.
         check: Refuses a Milvus that cannot do what is wanted.
 
     Raises:
@@ -47,7 +47,7 @@ def check_milvus(
         uri,
         token=token,
         database=database,
-        ca_file=ca_file,
+        tls=tls,
         retry=_IMPATIENT,
         connect_seconds=_CONNECT_SECONDS,
         call_seconds=_CALL_SECONDS,

@@ -4,12 +4,11 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
-from embed_index.pipeline.milvus.address import MilvusAddress, check_ca_file, explain_unreachable
+from embed_index.pipeline.milvus.address import MilvusAddress, explain_unreachable
 from embed_index.pipeline.milvus.lite import LiteServer
 from embed_index.pipeline.milvus.retry import (
     OutagePolicy,
@@ -21,6 +20,7 @@ from embed_index.pipeline.milvus.retry import (
     rpc_status,
 )
 from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.pipeline.milvus.tls import TlsFiles
 from embed_index.schemas.errors import EmbedIndexError, StoreError
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class MilvusConnection:
         *,
         token: str,
         database: str,
-        ca_file: Path | None,
+        files: TlsFiles,
         policy: OutagePolicy,
         connect_seconds: float,
         call_seconds: float,
@@ -59,7 +59,7 @@ class MilvusConnection:
             address: Where Milvus is; an embedded one is started.
             token: `user:password` or an API key; empty for none.
             database: Empty for the default one.
-            ca_file: PEM file of the authority that signed the server's certificate.
+            files: For TLS; checked.
             policy: How patient later calls are.
             connect_seconds: How long a server that does not answer is waited for.
             call_seconds: Deadline of one attempt, for those who make the calls.
@@ -67,7 +67,7 @@ class MilvusConnection:
         # Every failed call is logged several times with its traceback; what fails is raised.
         for name in ("pymilvus", "milvus_lite", "grpc._server"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        check_ca_file(ca_file)
+        files.check()
         self.address = address
         self.embedded = address.embedded_path is not None
         # Milvus Lite's graph loses rows where many are alike, and is not faster than a full scan.
@@ -75,7 +75,7 @@ class MilvusConnection:
         self.call_seconds = call_seconds
         self._token = token
         self._database = database
-        self._ca_file = ca_file
+        self._files = files
         self._policy = policy
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -187,11 +187,10 @@ class MilvusConnection:
     def _explain_first(self, error: Exception) -> EmbedIndexError:
         unreachable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         if not self.embedded and rpc_status(error) in unreachable:
-            return explain_unreachable(self.address, ca_file=self._ca_file)
+            return explain_unreachable(self.address, files=self._files)
         return explain(error, subject=f"connecting to {self.address.uri}", secret=self._token)
 
     def _connect(self) -> MilvusClient:
-        tls = {} if self._ca_file is None else {"server_pem_path": str(self._ca_file)}
         return MilvusClient(
             self.address.uri if self._lite is None else self._lite.uri,
             token=self._token,
@@ -200,7 +199,7 @@ class MilvusConnection:
             # A shared connection is looked up by host and token alone, whatever its TLS options.
             dedicated=True,
             grpc_options=_GRPC_OPTIONS,
-            **tls,
+            **self._files.options(),
         )
 
     @contextlib.contextmanager

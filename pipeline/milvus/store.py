@@ -4,7 +4,6 @@ Importing this module imports pymilvus, which takes about half a second.
 """
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,8 +14,10 @@ from embed_index.pipeline.milvus.filters import MAX_KEYS_PER_REQUEST, any_of, in
 from embed_index.pipeline.milvus.reader import CollectionReader
 from embed_index.pipeline.milvus.requests import RowColumns, send_upsert
 from embed_index.pipeline.milvus.retry import OutagePolicy, RequestTooLargeError, explain_too_large
+from embed_index.pipeline.milvus.roles import AccessRoles
 from embed_index.pipeline.milvus.rows import check_batch
 from embed_index.pipeline.milvus.sdk import MilvusClient
+from embed_index.pipeline.milvus.tls import TlsFiles
 from embed_index.pipeline.milvus.version_indexes import load_collection
 from embed_index.pipeline.milvus.versions import CollectionVersions
 from embed_index.schemas.errors import StoreError
@@ -25,6 +26,7 @@ from embed_index.schemas.records import EmbeddedBatch
 T = TypeVar("T")
 
 DEFAULT_RETRY = OutagePolicy()
+NO_FILES = TlsFiles()
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Milvus takes 64 MiB and is fastest, also for others, at 2 to 8."""
 
@@ -38,9 +40,10 @@ _FLUSH_SECONDS = 300.0
 class MilvusStore:
     """One Milvus, safe to use from many threads; writes rows of collection versions.
 
-    Its `versions` creates, names and drops them; its `reader` reads, counts and searches. Every
-    request has a deadline and is tried again while the server is away, so a call returns only
-    when Milvus acknowledged it, or raises `StoreError` when the outage lasts too long.
+    Its `versions` creates, names and drops them; its `reader` reads, counts and searches; its
+    `roles` are for an administrator. Every request has a deadline and is tried again while the
+    server is away, so a call returns only when Milvus acknowledged it, or raises `StoreError` when
+    the outage lasts too long.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class MilvusStore:
         self._connection = connection
         self._max_request_bytes = max_request_bytes
         self.versions = CollectionVersions(connection)
+        self.roles = AccessRoles(connection)
         self.reader = CollectionReader(connection, self.versions, retry=retry)
 
     def __repr__(self) -> str:
@@ -183,7 +187,7 @@ def open_store(
     *,
     token: str = "",
     database: str = "",
-    ca_file: Path | None = None,
+    tls: TlsFiles = NO_FILES,
     retry: OutagePolicy = DEFAULT_RETRY,
     connect_seconds: float = 15.0,
     call_seconds: float | None = None,
@@ -195,8 +199,7 @@ def open_store(
         uri: A path ending in `.db` for Milvus Lite, created if need be, or `http(s)://host:port`.
         token: `user:password` or an API key; empty for none.
         database: Empty for the server's default one.
-        ca_file: PEM file of the authority that signed the server's certificate; None for the
-            system's authorities.
+        tls: Files for a server that has its own authority, or wants to know its clients.
         retry: How long an outage is ridden out once the store is open.
         connect_seconds: How long a server that does not answer is waited for at first.
         call_seconds: Deadline of one attempt; None for 20 s, and 300 s with Milvus Lite.
@@ -215,7 +218,7 @@ def open_store(
         address,
         token=token,
         database=database,
-        ca_file=ca_file,
+        files=tls,
         policy=retry,
         connect_seconds=connect_seconds,
         call_seconds=call_seconds,

@@ -4,12 +4,15 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from milvus_fixtures import DIMENSION, make_batch, make_contract, unit_vectors
+from milvus_server import MilvusServer
 from pymilvus import DataType, MilvusClient
 from pymilvus.client.grpc_handler import GrpcHandler
+from secured_milvus import SecuredMilvus
 
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.schema import build_schema, read_layout
@@ -27,6 +30,38 @@ CARRIED = (
 )
 VALUES = ("lamp «é»", -(2**62), 0.1, True)
 IMPATIENT = OutagePolicy(retry_seconds=0.5, doubt_seconds=0.5)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "lite",
+        pytest.param("server", marks=pytest.mark.milvus_server),
+        pytest.param("secured", marks=pytest.mark.milvus_server),
+    ],
+)
+def access(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What `open_store` takes: Milvus Lite, a server, and one where we have the loader's role."""
+    if request.param == "lite":
+        return {"uri": str(tmp_path_factory.mktemp("lite") / "store.db")}
+    if request.param == "server":
+        server: MilvusServer = request.getfixturevalue("milvus_server")
+        return {"uri": server.uri}
+    secured: SecuredMilvus = request.getfixturevalue("secured_milvus")
+    return secured.access(secured.loader)
+
+
+@pytest.fixture(scope="module")
+def store(access: dict[str, Any]) -> Iterator[MilvusStore]:
+    with open_store(**access, connect_seconds=60.0) as opened:
+        yield opened
+
+
+def elsewhere(access: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return access for another connection, which Milvus Lite allows to another folder only."""
+    return access if "://" in access["uri"] else {"uri": str(path)}
 
 
 @pytest.fixture(scope="module")
@@ -388,22 +423,21 @@ def test_flush_and_server_version(store: MilvusStore, version: str) -> None:
     assert any(digit in store.server_version() for digit in "0123456789")
 
 
-def test_rows_outlive_the_connection(milvus_uri: str, tmp_path: Path, alias: str) -> None:
-    uri = milvus_uri if milvus_uri.startswith("http") else str(tmp_path / "sub/dir/again.db")
+def test_rows_outlive_the_connection(access: dict[str, Any], tmp_path: Path, alias: str) -> None:
+    access = elsewhere(access, tmp_path / "sub/dir/again.db")
     batch = make_batch(["x", "y"])
-    with open_store(uri) as first:
+    with open_store(**access) as first:
         version = first.versions.create(alias, contract=make_contract())
         first.versions.set_live(alias, version=version)
         first.upsert(version, batch)
-    with open_store(uri) as second:
+    with open_store(**access) as second:
         assert second.versions.live(alias) == version
         assert second.reader.count(version) == 2
         assert second.reader.search(alias, batch.vectors[1], limit=1, consistency="Strong")
 
 
-def test_a_closed_store_says_so(milvus_uri: str, tmp_path: Path) -> None:
-    uri = milvus_uri if milvus_uri.startswith("http") else str(tmp_path / "closed.db")
-    store = open_store(uri)
+def test_a_closed_store_says_so(access: dict[str, Any], tmp_path: Path) -> None:
+    store = open_store(**elsewhere(access, tmp_path / "closed.db"))
     store.close()
     store.close()
     with pytest.raises(StoreError, match="was closed"):
