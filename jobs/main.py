@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "retry": "Embed the open dead letters that can be embedded now.",
     "chunk": "Show a document's chunks, and why each ends where it does.",
     "precision": "Measure what fp8 costs and saves on this corpus, model and GPU.",
-    "reindex": "Give a collection another index over the vectors that it has.",
+    "reindex": "Give a collection other indexes over the rows that it has.",
     "export": "Write a collection as Parquet files.",
     "import": "Make a collection of exported files, at any smaller dimension.",
     "promote": "Point a collection's name at one of its versions.",

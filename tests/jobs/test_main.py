@@ -448,9 +448,10 @@ def test_no_command_takes_a_secret_as_argument() -> None:
     flags = {flag for _, command in commands() for param in command.params for flag in param.opts}
 
     assert "--key-file" in flags
-    # That one names a file of mode 0600, as `--key-file` does.
+    # One names a file of mode 0600, as `--key-file` does, and the other a column.
     assert {flag for flag in flags if flag.endswith(("-key", "-token", "-password"))} == {
-        "--milvus-client-key"
+        "--milvus-client-key",
+        "--partition-key",
     }
 
 
