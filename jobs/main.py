@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from embed_index.jobs.cli.encoding import escape_what_cannot_be_shown
 from embed_index.jobs.cli.failures import Invocation, ignoring_signals, report
 from embed_index.jobs.cli.interruption import Interruption
 from embed_index.jobs.cli.lazy_group import LazyGroup
@@ -133,6 +134,7 @@ def main() -> None:
     # Arrow chooses its allocator when it is imported, and its usual one keeps what it once held,
     # such as the pages of the largest document.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    escape_what_cannot_be_shown()
     invocation = Invocation()
     with Interruption(invocation):
         cli(prog_name=_PACKAGE, obj=invocation)

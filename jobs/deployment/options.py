@@ -46,7 +46,8 @@ at_option = click.option(
     "--at",
     type=_TIME,
     metavar="HH:MM",
-    default="02:30",
+    # Earlier times do not exist, in one night of the year, where clocks are put forward.
+    default="04:30",
     show_default=True,
     help="When the nightly run starts, in the host's time zone.",
 )

@@ -72,7 +72,9 @@ class LiteServer:
                 remedy="Set TMPDIR to a folder that you may write to.",
             ) from error
         _keep_dictionary_in(self._folder.name)
-        self.uri = f"unix:{self._folder.name}/milvus.sock"
+        # A socket's path has up to 107 bytes, and TMPDIR may be longer than that.
+        self._descriptor = os.open(self._folder.name, os.O_RDONLY | os.O_DIRECTORY)
+        self.uri = f"unix:/proc/self/fd/{self._descriptor}/milvus.sock"
         self._writes = DurableWrites(path)
         self._server = grpc.server(
             ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="milvus-lite"),
@@ -96,6 +98,7 @@ class LiteServer:
             self._database._release_lock()  # noqa: SLF001 - there is no other way
         else:
             self._database.close()
+        os.close(self._descriptor)
         self._folder.cleanup()
 
 

@@ -3,14 +3,18 @@
 import os
 import shlex
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
 
+import click
 import pytest
 from click.testing import CliRunner
 from host_programs import host_program
 from job_fixtures import JobFolder
 
 from embed_index.jobs.deployment.deployment import Deployment
+from embed_index.jobs.deployment.options import at_option
 from embed_index.jobs.deployment.systemd import run_unit, serve_unit
 from embed_index.jobs.main import cli
 from embed_index.schemas.settings import JobSettings
@@ -241,3 +245,15 @@ def test_cron_accepts_the_name_of_the_file(job_file: Path) -> None:
     assert shlex.split(cron_entry(table)[2])[2] == str(file)
     assert table.endswith("\n")
     assert os.linesep * 3 not in table
+
+
+def test_the_usual_time_exists_in_every_night_of_every_zone() -> None:
+    (option,) = click.command()(at_option(lambda at: None)).params
+    first = datetime.strptime(f"2026-01-01 {option.default}", "%Y-%m-%d %H:%M")  # noqa: DTZ007
+    nights = [first + timedelta(days=day) for day in range(730)]
+
+    for name in available_timezones():
+        zone = ZoneInfo(name)
+        for night in nights:
+            there = night.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)
+            assert there.replace(tzinfo=None) == night, name

@@ -88,6 +88,18 @@ def test_nothing_is_written_after_a_write_that_failed(
         assert opened.upsert(version, make_batch(["z"], doc_id="later")) == 1
 
 
+def test_its_socket_may_stand_in_a_folder_of_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    with open_store(str(tmp_path / "a.db")) as opened:
+        assert opened.versions.list("none") == []
+    assert list(folder.iterdir()) == []
+
+
 def test_a_folder_for_its_socket_that_cannot_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
