@@ -31,6 +31,7 @@ from embed_index.pipeline.server.access_log import AccessLog
 from embed_index.pipeline.server.admission import Admission
 from embed_index.pipeline.server.gate import KeyGate
 from embed_index.pipeline.server.key_pipe import GuardsEnd, follow
+from embed_index.pipeline.server.precedence import Precedence
 from embed_index.pipeline.server.server_log import BoundedLog
 
 ACCESS_LOG_VARIABLE = "EMBED_INDEX_ACCESS_LOG"
@@ -124,7 +125,7 @@ def _put_gate_before(app: Any, *, admission: Admission, inner_key: str) -> None:
     path = os.environ.get(ACCESS_LOG_VARIABLE)
     log = AccessLog(Path(path)) if path else None
     app.build_middleware_stack = lambda: KeyGate(
-        build_stack(), admission=admission, inner_key=inner_key, log=log
+        Precedence(build_stack()), admission=admission, inner_key=inner_key, log=log
     )
 
 

@@ -27,6 +27,12 @@ _KEEP_ALIVE_SECONDS = 120
 _HEALTH_SECONDS = 86_400
 """A server that its health route calls unhealthy drops on SIGTERM what is in flight. Of itself that
 is one without an answer for 20 s, and on a CPU a single input takes longer."""
+_PRIORITY_FLAGS = (
+    # What runs is never put back: there is nothing to continue it from.
+    *("--enable-priority-scheduling", "--disable-priority-preemption"),
+    *("--default-priority-value", "0"),
+)
+"""With these SGLang heeds which requests `precedence` lets go first."""
 _FA3_MAJORS = frozenset({8, 9})
 _KV_POOL_FLAGS = frozenset({"--attention-backend", "--chunked-prefill-size"})
 
@@ -93,6 +99,7 @@ def sglang_flags(profile: ServerProfile, *, port: int) -> list[str]:
     flags += ["--json-model-override-args", '{"is_matryoshka": true}']
     # Every chunk is new, and is embedded in one piece.
     flags += ["--disable-radix-cache", "--chunked-prefill-size", "-1"]
+    flags += _PRIORITY_FLAGS
     # SGLang's own share shrinks with the tokens of a pass, below zero on GPUs of usual size.
     flags += ["--mem-fraction-static", str(_MEMORY_SHARE)]
     flags += _cuda_flags(profile) if profile.device == "cuda" else _cpu_flags(profile)
