@@ -1,22 +1,17 @@
 """Stream documents from Parquet: row group by row group, only the columns that are needed."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.bad_files import BadFiles
 from embed_index.pipeline.corpus.batching import (
     Part,
-    cut_by_bytes,
-    find_repeating,
     is_signed,
     join_small,
     joined,
-    rows_per_batch,
 )
 from embed_index.pipeline.corpus.carried_layout import CarriedLayout
 from embed_index.pipeline.corpus.conditions import Condition
@@ -32,15 +27,13 @@ from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.nodes import Node
-from embed_index.pipeline.corpus.opening import MEND_FILE, open_parquet, readable_errors
+from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
+from embed_index.pipeline.corpus.row_groups import RowGroup
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
 from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import FileRecord, SourceRow
-
-_ROWS_PER_CHECK = 65_536
-_ONE_ROW = pa.record_batch({"": pa.nulls(1)})
+from embed_index.schemas.records import FileRecord
 
 
 class ParquetSource:
@@ -194,15 +187,16 @@ class ParquetSource:
         by_column = not _is_signed(file, parquet)
         num_before = 0
         for row_group in range(parquet.num_row_groups):
-            group = _RowGroup(
+            group = RowGroup(
                 file=file,
                 name=name,
                 number=row_group,
                 num_before=num_before,
                 metadata=parquet.metadata.row_group(row_group),
                 columns=columns,
+                id_from=self._columns.id_from,
             )
-            yield from self._read(group, parquet, by_column=by_column)
+            yield from group.read(parquet, by_column=by_column)
             num_before += group.metadata.num_rows
 
     def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
@@ -234,66 +228,6 @@ class ParquetSource:
         self._layout.add(file, columns)
         return columns
 
-    def _read(
-        self, group: "_RowGroup", parquet: pq.ParquetFile, *, by_column: bool
-    ) -> Iterator[Part]:
-        with readable_errors(group.file, group.number, 0):
-            if group.is_left_out(parquet) and self._columns.id_from != "text":
-                group = replace(group, columns=group.columns.without_content())
-            repeating = group.repeating() if by_column else []
-            batch_size = rows_per_batch(group.metadata, group.columns.names(), by_column=by_column)
-        if repeating:
-            with open_parquet(group.file, read_dictionary=repeating) as again:
-                yield from self._read_batches(group, again, batch_size)
-        else:
-            yield from self._read_batches(group, parquet, batch_size)
-
-    def _read_batches(
-        self, group: "_RowGroup", parquet: pq.ParquetFile, batch_size: int
-    ) -> Iterator[Part]:
-        batches = parquet.iter_batches(
-            batch_size=batch_size,
-            row_groups=[group.number],
-            columns=group.columns.names(),
-            use_threads=False,
-        )
-        row, num_rows = 0, group.metadata.num_rows
-        parts = (part for batch in self._selected(group, batches) for part in cut_by_bytes(batch))
-        while row < num_rows:
-            with readable_errors(group.file, group.number, row):
-                part = next(parts, None)
-            if part is None:
-                break
-            given = [Part(part, SourceRow(path=group.name, row_group=group.number, row=row))]
-            row += part.num_rows
-            del part
-            if row == num_rows:
-                # Arrow keeps what it read last until it is asked for more.
-                parts.close()
-                batches.close()
-            yield given.pop()
-        if row != num_rows:
-            # Some damage ends a column early without an error; its documents are not gone.
-            raise ConfigurationError(
-                f"input: {group.file} gives {row:,} rows of row group {group.number}, which should"
-                f" have {num_rows:,}",
-                remedy=MEND_FILE,
-            )
-
-    def _selected(
-        self, group: "_RowGroup", batches: Iterable[pa.RecordBatch]
-    ) -> Iterator[pa.RecordBatch]:
-        row = group.num_before
-        if len(group.columns.texts) > 1:  # They are decoded, whatever size they come to.
-            batches = (part for batch in batches for part in cut_by_bytes(batch))
-        for batch in batches:
-            ids = None
-            if self._columns.id_from == "place":
-                numbers = range(row, row + batch.num_rows)
-                ids = pa.array([f"{group.name}#{number}" for number in numbers], pa.string())
-            row += batch.num_rows
-            yield group.columns.select(batch, made_ids=ids)
-
     def _tell_nulls(self) -> Iterator[str]:
         for place, column in enumerate(self.carried_columns):
             num_nulls = self._num_nulls[place]
@@ -302,39 +236,6 @@ class ParquetSource:
                     f"carry: {column.name} is null in {num_nulls:,} rows, where the collection"
                     f" holds {EMPTY_VALUES[column.type]!r}"
                 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RowGroup:
-    """One row group of a file, and how it is read."""
-
-    file: CorpusFile
-    name: str
-    """How sources call the file."""
-    number: int
-    num_before: int
-    """Rows that stand before it in the file."""
-    metadata: pq.RowGroupMetaData
-    columns: FileColumns
-
-    def is_left_out(self, parquet: pq.ParquetFile) -> bool:
-        """Tell whether no row meets the condition; its columns alone are read for that."""
-        if self.columns.condition is None:
-            return False
-        names = [column.name for column in self.columns.where if column is not None and column.path]
-        if not names:
-            return not self.columns.met(_ONE_ROW)[0].as_py()
-        batches = parquet.iter_batches(
-            batch_size=_ROWS_PER_CHECK, row_groups=[self.number], columns=names, use_threads=False
-        )
-        with readable_errors(self.file, self.number, 0):
-            return not any(pc.any(self.columns.met(batch)).as_py() for batch in batches)
-
-    def repeating(self) -> list[str]:
-        """Return the columns that should be read as references to few values."""
-        id_column = self.columns.id
-        names = [x for x in self.columns.names() if id_column is None or x != id_column.name]
-        return find_repeating(self.metadata, names)
 
 
 def _is_signed(file: CorpusFile, parquet: pq.ParquetFile) -> bool:
