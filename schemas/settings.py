@@ -17,6 +17,9 @@ from embed_index.schemas.server_settings import ServerSettings
 from embed_index.schemas.setting import setting_fields
 from embed_index.schemas.source_settings import SourceSettings
 
+_FIRST_PASSWORD = "Milvus"  # noqa: S105 - everybody knows it
+"""Of root in every new Milvus: no secret, and a word that messages need."""
+
 
 # pydantic takes the fields of the last base first.
 class JobSettings(
@@ -55,7 +58,7 @@ class JobSettings(
         given = (self.milvus_token, self.server_key)
         values = [secret.get_secret_value() for secret in given if secret is not None]
         passwords = [value.partition(":")[2] for value in values if ":" in value]
-        return (*values, *passwords)
+        return (*values, *(password for password in passwords if password != _FIRST_PASSWORD))
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:

@@ -126,5 +126,7 @@ def test_no_request_of_a_thousand_fails_while_the_key_is_rotated(
         assert leaks(tmp_path, but={key_file, named}, secrets={old, new, alice}) == []
     log = serve.state / "logs" / "access.log"
     names = {json.loads(line)["name"] for line in log.read_text().splitlines()}
-    assert {"(key)", "(old key)", "alice", "-"} <= names
+    assert {"(key)", "alice", "-"} <= names
+    # Whether anybody still asked with the old key once there was a new one is chance.
+    assert names & {"(new key)", "(old key)"}
     assert not [key for key in (old, new, alice) if key in serve.said() + rotated.output]

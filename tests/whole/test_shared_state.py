@@ -23,9 +23,9 @@ def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     versions: list[str] = []
     rebuild = ledger_rebuild.rebuild_ledger
 
-    def note(documents, chunks, *, folder):  # type: ignore[no-untyped-def]
+    def note(documents, chunks, **more):  # type: ignore[no-untyped-def]
         versions.append(documents.version)
-        return rebuild(documents, chunks, folder=folder)
+        return rebuild(documents, chunks, **more)
 
     monkeypatch.setattr(ledger_rebuild, "rebuild_ledger", note)
     return versions

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from embed_index.jobs.settings.loading import LoadedSettings, load_settings
 from embed_index.jobs.settings.show import render_config
@@ -359,6 +360,12 @@ def test_misplaced_or_malformed_secret_is_refused_without_showing_it(
     error = refusal(tmp_path, **sources)
 
     assert SECRET not in f"{error} {error!r} {error.__cause__} {error.remedy}"
+
+
+def test_the_password_that_every_milvus_begins_with_is_a_word_like_others() -> None:
+    settings = JobSettings(milvus_token=SecretStr("root:Milvus"))
+
+    assert settings.secrets() == ("root:Milvus",)
 
 
 def test_secrets_are_masked_wherever_settings_are_shown(tmp_path: Path) -> None:
