@@ -71,6 +71,20 @@ class SourceRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """A file of the corpus as it was read; every row of it was a document."""
+
+    name: str
+    num_bytes: int
+    modified_ns: int
+    digest: bytes | None
+    """Of its bytes and of how they are read; None where none was made."""
+    num_rows: int
+    schema: bytes
+    """Arrow's, serialised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One usable row of the corpus."""
 
@@ -104,20 +118,6 @@ class ChunkSpan:
     """Why it ends where it does."""
     prefix: str = ""
     """What the model sees between instruction and text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
-    """A file of the corpus as it was read; every row of it was a document."""
-
-    name: str
-    num_bytes: int
-    modified_ns: int
-    digest: bytes | None
-    """Of its bytes and of how they are read; None where none was made."""
-    num_rows: int
-    schema: bytes
-    """Arrow's, serialised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

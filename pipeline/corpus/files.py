@@ -53,14 +53,14 @@ def content_digest(
     """Return what is the same only for a file of the same content that is read in the same way.
 
     A store's word for it is its ETag, so that nothing need be fetched; a disk has none, and
-    content is hashed. None where neither is to be had, or not worth it.
-
-    Raises:
-        UnavailableError: It was taken away.
+    content is hashed. None where neither is to be had, or not worth it; what is wrong with a file
+    is said when it is opened to be read.
     """
     if isinstance(file, Path):
-        with kept_in_place(file):
+        try:
             return memory.digest(file, num_bytes=state.num_bytes, reading=reading)
+        except OSError:
+            return None
     if not state.etag:
         return None
     # Some stores' ETags are times, which tell versions of one object apart, and not two objects.

@@ -1,5 +1,6 @@
 """Files that are not what they were, or what they say: right, a dead letter, or an error."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from embed_index.pipeline.corpus.batching import MAX_BATCH_ROWS
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.corpus.source import RowBatch
+from embed_index.pipeline.ledger.ledger import Ledger
+from embed_index.pipeline.stages.comparison import CorpusPass
+from embed_index.pipeline.stages.file_memory import FileMemory
+from embed_index.pipeline.stages.tally import RunTally
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
-from embed_index.schemas.records import CarriedValue
+from embed_index.schemas.records import CarriedValue, FileRecord
 
 
 def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
@@ -299,6 +304,46 @@ def test_a_file_that_may_not_be_read_is_not_to_be_written_again(as_nobody: Path)
     with pytest.raises(ConfigurationError, match="may not be read by this user") as caught:
         open_source(file)
     assert "chmod" in caught.value.remedy
+
+
+def test_a_known_file_that_may_no_longer_be_read_is_named_and_can_be_skipped(
+    as_nobody: Path,
+) -> None:
+    write(as_nobody / "a.parquet", some_rows(prefix="a"))
+    file = write(as_nobody / "b.parquet", some_rows(prefix="b"))
+    record = FileRecord(
+        name="b.parquet",
+        num_bytes=file.stat().st_size,
+        modified_ns=file.stat().st_mtime_ns,
+        digest=None,
+        num_rows=3,
+        schema=pq.read_schema(file).serialize().to_pybytes(),
+    )
+    file.chmod(0o000)
+
+    def read(ledger: Ledger, *, skip: bool) -> list[RowBatch]:
+        source = ParquetSource(
+            [str(as_nobody)],
+            id_column="id",
+            text_columns=("text",),
+            skip_bad_files=skip,
+            known_files={record.name: record},
+        )
+        documents = ledger.documents("docs_v1", collection_id="first")
+        corpus_pass = CorpusPass(documents)
+        stopping = threading.Event()
+        memory = FileMemory(documents, corpus_pass=corpus_pass, tally=RunTally(), stopping=stopping)
+        return list(source.read(memory))
+
+    with Ledger(as_nobody / "docs.ledger") as ledger:
+        batches = read(ledger, skip=True)
+        with pytest.raises(ConfigurationError, match=r"b\.parquet may not be read by this user"):
+            read(ledger, skip=False)
+    letters = [letter for batch in batches for letter in batch.dead_letters]
+    assert [(letter.source.path, letter.reason) for letter in letters] == [
+        ("b.parquet", "bad_file")
+    ]
+    assert [doc_id for batch in batches for doc_id in batch.doc_ids] == ["a0", "a1", "a2"]
 
 
 def test_a_carried_column_that_is_not_there_is_to_be_taken_out_of_carry(tmp_path: Path) -> None:
