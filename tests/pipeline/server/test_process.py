@@ -469,7 +469,8 @@ def test_a_fork_of_our_process_that_lives_on_does_not_keep_the_server(
         parent.kill()
 
     wait_for(lambda: not living_members(group), seconds=5)
-    assert len(processes_with(mark)) == 1
+    # Whoever watched over the group ends a moment after it.
+    wait_for(lambda: len(processes_with(mark)) == 1, seconds=3)
 
 
 @pytest.mark.slow
