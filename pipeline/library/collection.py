@@ -1,8 +1,10 @@
 """A collection that is searched: one connection, which follows the collection's name."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
@@ -27,14 +29,26 @@ T = TypeVar("T")
 
 _MAX_MOVES = 5
 """How often the name may move during one search."""
+_FRESH_SECONDS = 0.02
+"""How long what a name stood for is taken for what it stands for: many searches in a row, or at
+once, would otherwise ask as often as they search. What is dropped meanwhile is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What a name stood for at a moment."""
+
+    live: LiveVersion
+    at: float
+    """By the monotonic clock, before it was asked for."""
 
 
 class Collection:
     """A collection that is open for searching.
 
-    It may be shared by threads. The collection's name is looked up with every call, so that a
-    call sees the version that was live while it ran, and its query is put as that one's contract
-    says. Closing it releases the connections, and with Milvus Lite the folder.
+    It may be shared by threads. The collection's name is looked up while a call runs, so that it
+    sees the version that was live then, or was 20 ms before it began, and its query is put as that
+    one's contract says. Closing it releases the connections, and with Milvus Lite the folder.
     """
 
     def __init__(
@@ -62,18 +76,18 @@ class Collection:
         self._embedder = embedder
         self._corpus = corpus
         self._lock = threading.Lock()
-        self._looking_up: Future[LiveVersion] | None = None
+        self._looking_up: Future[_Sight] | None = None
         # One is enough: calls that come while it works share its next answer.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="embed-index-alias")
         try:
-            self._live = store.versions.find(name)
-            store.versions.load(self._live.name)
+            self._seen = self._look()
+            store.versions.load(self._seen.live.name)
         except BaseException:
             self.close()
             raise
 
     def __repr__(self) -> str:
-        return f"Collection({self.name!r}, version {self._live.name!r})"
+        return f"Collection({self.name!r}, version {self.version!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -97,12 +111,12 @@ class Collection:
     @property
     def contract(self) -> CollectionContract:
         """How the version that the last call used was made."""
-        return self._live.contract
+        return self._seen.live.contract
 
     @property
     def version(self) -> str:
         """The version that the last call used."""
-        return self._live.name
+        return self._seen.live.name
 
     @overload
     def search(
@@ -273,25 +287,25 @@ class Collection:
     def _follow(self, work: Callable[[LiveVersion], T]) -> T:
         """Do what is to be done with the version that the name stands for while it is done.
 
-        On a server the name is looked up meanwhile. It nearly always stands for what it stood for
-        before, and so this costs no time; where it has moved, the work is done once more. Milvus
-        Lite works in this process, where two things at once take longer than one after the other.
+        On a server the name is looked up meanwhile, unless it just was. It nearly always stands for
+        what it stood for before; where it has moved, the work is done once more. Milvus Lite works
+        in this process, where two things at once take longer than one after the other.
         """
         for _ in range(_MAX_MOVES):
-            asked: Future[LiveVersion] | None = None
+            asked: Future[_Sight] | None = None
             if self._store.is_embedded:
-                self._live = self._store.versions.find(self.name)
-            else:
-                asked = self._look_up()
-            known, failure = self._live, None
+                self._seen = self._look()
+            elif time.monotonic() - self._seen.at > _FRESH_SECONDS:
+                asked = self._ask()
+            known, failure = self._seen.live, None
             try:
                 result = work(known)
                 if asked is None:
                     return result
             except EmbedIndexError as error:
                 failure = error
-            self._live = (asked or self._look_up()).result()
-            if self._live is known:
+            self._seen = (asked or self._ask()).result()
+            if self._seen.live is known:
                 if failure is not None:
                     raise failure
                 return result
@@ -300,21 +314,22 @@ class Collection:
             remedy="See who moves it; searches go on once it stays.",
         )
 
-    def _look_up(self) -> "Future[LiveVersion]":
+    def _ask(self) -> "Future[_Sight]":
         """Return what the name will have been found to stand for after this call."""
         with self._lock:
             if self._looking_up is None:
                 try:
-                    self._looking_up = self._pool.submit(self._find)
+                    self._looking_up = self._pool.submit(self._look)
                 except RuntimeError:
                     raise closed(self.name) from None
             return self._looking_up
 
-    def _find(self) -> LiveVersion:
+    def _look(self) -> _Sight:
         with self._lock:
             # Who comes from now on needs an answer to a question that was asked later.
             self._looking_up = None
-        return self._store.versions.find(self.name)
+        now = time.monotonic()
+        return _Sight(self._store.versions.find(self.name), now)
 
 
 def closed(name: str) -> StoreError:

@@ -25,6 +25,7 @@ from milvus_server import MilvusServer
 
 from embed_index.pipeline.library.collection import Collection
 from embed_index.pipeline.library.queries import QueryEmbedder
+from embed_index.pipeline.milvus.indexes import search_params
 from embed_index.pipeline.milvus.rows import KEY_FIELDS, POSITION_FIELDS
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.records import Vectors
@@ -81,21 +82,25 @@ def wait_until_indexed(client: MilvusClient, search: Callable[[], object]) -> No
 
 
 def compare(collection: Collection, raw: MilvusClient, queries: Vectors) -> None:
-    def with_library(vector: Vectors) -> list[object]:
-        (hits,) = collection.search_vectors(vector, limit=LIMIT)
-        return [(hit.score, hit.chunk.text) for hit in hits]
+    made = raw.describe_index(ALIAS, "embedding")
+    # Otherwise fewer candidates would be looked at, and other hits found.
+    params = search_params(made["index_type"], made, limit=LIMIT)
 
-    def with_pymilvus(vector: Vectors) -> list[object]:
+    def with_library(vector: Vectors) -> list[str | None]:
+        (hits,) = collection.search_vectors(vector, limit=LIMIT)
+        return [hit.chunk.text for hit in hits]
+
+    def with_pymilvus(vector: Vectors) -> list[str | None]:
         (hits,) = raw.search(
             ALIAS,
             data=[vector],
             anns_field="embedding",
             limit=LIMIT,
             output_fields=FIELDS,
-            search_params={"metric_type": "COSINE"},
+            search_params={"metric_type": "COSINE", "params": params},
             consistency_level="Bounded",
         )
-        return [(hit["distance"], dict(hit["entity"])["text"]) for hit in hits]
+        return [dict(hit["entity"])["text"] for hit in hits]
 
     wait_until_indexed(raw, lambda: with_pymilvus(queries[0]))
     times: dict[str, list[float]] = {"pymilvus": [], "library": []}

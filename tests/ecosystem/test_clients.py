@@ -10,9 +10,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from documentation import Page
@@ -121,13 +122,25 @@ def queries(repository: Path) -> list[str]:
     return list(first.values())
 
 
-def run(command: list[str | Path], articles: Articles, folder: Path, *, typed: str = "") -> str:
+def run(
+    command: list[str | Path],
+    articles: Articles,
+    folder: Path,
+    *,
+    typed: str = "",
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     done = subprocess.run(
         command,
         input=typed,
         cwd=folder,
         # Some write into the home folder, and none may find this environment's packages.
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **articles.environment},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            **articles.environment,
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=300,
@@ -160,6 +173,25 @@ def test_a_client_finds_what_our_own_search_finds_in_the_same_order(
         assert [key for key, _ in found] == [hit.chunk.chunk_id for hit in ours], query
         expected = pytest.approx([hit.score for hit in ours], abs=2e-4)
         assert [score for _, score in found] == expected, query
+
+
+def test_the_notebook_finds_and_draws_it_too(
+    environment: Environment, articles: Articles, repository: Path, tmp_path: Path
+) -> None:
+    programs = environment("notebook")
+    committed = repository / "sample_data" / "query_the_server.ipynb"
+    notebook = tmp_path / committed.name
+    notebook.write_bytes(committed.read_bytes())
+    place = {"MILVUS_URI": articles.job.uri, "EMBED_INDEX_COLLECTION": articles.job.collection}
+    program = [programs / "jupyter-execute", "--inplace", notebook]
+
+    run(program, articles, tmp_path, environment=place)
+
+    executed = notebook.read_text(encoding="utf-8")
+    query = "the coffee machine asks to be descaled"
+    best = articles.collection.search(query, limit=1)[0]
+    assert executed.count(f"  1  {best.score:.4f}  {best.doc_id} ") == 2
+    assert executed.count('"image/png"') == 1
 
 
 def test_milvus_cli_shows_versions_alias_and_contract(

@@ -1,11 +1,14 @@
 """A collection that stays open while its name moves to another prompt and dimension and back."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from job_fixtures import JobFolder
+from milvus_server import MilvusServer
 
 from embed_index import ConfigurationError, open_collection
 
@@ -120,3 +123,36 @@ def test_a_version_that_is_dropped_or_made_again_is_not_searched_by_its_old_cont
         )
         with pytest.raises(ConfigurationError, match="there is no collection"):
             collection.search(TEXTS["d3"])
+
+
+@pytest.mark.milvus_server
+def test_searches_in_a_row_share_what_the_name_stood_for_and_see_a_swap_soon(
+    lite_job: JobFolder, milvus_server: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(lite_job, uri=milvus_server.uri)
+    job.write(TEXTS)
+    job.run()
+    job.run("--rebuild")
+    with open_collection(
+        job.collection,
+        milvus_uri=job.uri,
+        server_url=job.server.url,
+        key=job.server.key,
+        model=job.model,
+    ) as collection:
+        versions = collection._store.versions
+        find, asked = versions.find, []
+        monkeypatch.setattr(versions, "find", lambda name: asked.append(name) or find(name))
+        vectors = collection.embed(["text number 3"])
+        asked.clear()
+        began = time.monotonic()
+        for _ in range(100):
+            collection.search_vectors(vectors, limit=1)
+        seconds = time.monotonic() - began
+
+        versions.set_live(job.collection, version=f"{job.collection}_v1")
+        time.sleep(0.025)
+        after = collection.search_vectors(vectors, limit=1)
+
+    assert len(asked) < min(100, 2 + seconds / 0.02)
+    assert after[0][0].version == f"{job.collection}_v1"

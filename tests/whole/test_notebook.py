@@ -1,5 +1,6 @@
 """The notebook for search teams: runs as committed, and finds what `embed-index search` finds."""
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -23,6 +24,7 @@ ANSWERS = {
     "打印机卡纸怎么办": "printer",
     "VPN certificate expired": "vpn",
 }
+_PNG = b"\x89PNG\r\n"
 _HIT = re.compile(r"^ +\d+  (-?\d\.\d{4})  (\w+) \(1/1\)  (.+)$", re.MULTILINE)
 
 
@@ -69,7 +71,15 @@ def test_the_notebook_finds_what_the_search_command_finds(
         found = [(name, float(score)) for score, name, _ in _HIT.findall(printed[query])]
         assert found[0][0] == doc_id
         assert found == _searched(job, query, environment=server)
+    (plot,) = _images(executed)
+    assert plot.startswith(_PNG)
     assert key not in nbformat.writes(executed)
+
+
+def _images(notebook: Any) -> list[bytes]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    images = [output.get("data", {}).get("image/png") for output in outputs]
+    return [base64.b64decode(image) for image in images if image]
 
 
 def _printed(cell: Any) -> str:
