@@ -183,9 +183,13 @@ def test_the_notebook_finds_and_draws_it_too(
     notebook = tmp_path / committed.name
     notebook.write_bytes(committed.read_bytes())
     place = {"MILVUS_URI": articles.job.uri, "EMBED_INDEX_COLLECTION": articles.job.collection}
-    program = [programs / "jupyter-execute", "--inplace", notebook]
 
-    run(program, articles, tmp_path, environment=place)
+    run(
+        [programs / "jupyter-execute", "--inplace", notebook],
+        articles,
+        tmp_path,
+        environment=place,
+    )
 
     executed = notebook.read_text(encoding="utf-8")
     query = "the coffee machine asks to be descaled"

@@ -11,6 +11,7 @@ from job_fixtures import JobFolder
 from milvus_server import MilvusServer
 
 from embed_index import ConfigurationError, open_collection
+from embed_index.pipeline.milvus.versions import LiveVersion
 
 NUM_THREADS = 3
 TEXTS = {f"d{n}": f"text number {n} of the corpus" for n in range(40)}
@@ -141,8 +142,13 @@ def test_searches_in_a_row_share_what_the_name_stood_for_and_see_a_swap_soon(
         model=job.model,
     ) as collection:
         versions = collection._store.versions
-        find, asked = versions.find, []
-        monkeypatch.setattr(versions, "find", lambda name: asked.append(name) or find(name))
+        find, asked = versions.find, list[str]()
+
+        def counted(name: str) -> LiveVersion:
+            asked.append(name)
+            return find(name)
+
+        monkeypatch.setattr(versions, "find", counted)
         vectors = collection.embed(["text number 3"])
         asked.clear()
         began = time.monotonic()
