@@ -16,16 +16,11 @@ from embed_index.pipeline.corpus.batching import (
 from embed_index.pipeline.corpus.carried_layout import CarriedLayout
 from embed_index.pipeline.corpus.conditions import Condition
 from embed_index.pipeline.corpus.conversion import RowConversion
-from embed_index.pipeline.corpus.files import (
-    CorpusFile,
-    check_unchanged,
-    content_digest,
-    kept_in_place,
-    state_of,
-)
+from embed_index.pipeline.corpus.files import CorpusFile, kept_in_place, state_of
 from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
+from embed_index.pipeline.corpus.looks import Look, runs
 from embed_index.pipeline.corpus.nodes import Node
 from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
 from embed_index.pipeline.corpus.row_groups import RowGroup
@@ -148,39 +143,45 @@ class ParquetSource:
     def _parts(self, memory: FileMemory | None) -> Iterator[Part | None]:
         """Yield what is read, and None where all before it must have been compared."""
         reading = Reading(self._columns, self.carried_columns)
-        for file, name in zip(self.files, self._names, strict=True):
-            before = state_of(file)
-            digest = None
-            if memory:
-                digest = content_digest(
-                    file, before, memory=memory, reading=reading.of_file(file, name)
+        files = zip(self.files, self._names, strict=True)
+        for run in runs(files, memory=memory, reading=reading):
+            yield from self._parts_of(run, memory)
+
+    def _parts_of(self, run: Sequence[Look], memory: FileMemory | None) -> Iterator[Part | None]:
+        if memory and run[0].is_known:
+            yield None
+            if memory.holds([look.hashed() for look in run]):
+                for look in run:
+                    look.check_unchanged()
+                return
+        if len(run) == 1:
+            yield from self._read(run[0], memory)
+        else:
+            for look in run:
+                yield from self._parts_of([look], memory)
+
+    def _read(self, look: Look, memory: FileMemory | None) -> Iterator[Part]:
+        footer = None
+        with self._bad_files.left_out(look.name), open_parquet(look.file) as parquet:
+            try:
+                yield from self._row_groups(look.file, look.name, parquet)
+            except ConfigurationError:
+                # Half of one file and half of another look like damage.
+                look.check_unchanged()
+                raise
+            footer = parquet.schema_arrow, parquet.metadata.num_rows
+        look.check_unchanged()
+        if memory and footer:
+            memory.note(
+                FileRecord(
+                    name=look.name,
+                    num_bytes=look.state.num_bytes,
+                    modified_ns=look.state.modified_ns,
+                    digest=look.digest,
+                    num_rows=footer[1],
+                    schema=self._schemas.write(footer[0]),
                 )
-                if digest and memory.knows(digest):
-                    yield None
-                    if memory.holds(digest, name=name, modified_ns=before.modified_ns):
-                        check_unchanged(file, before)
-                        continue
-            footer = None
-            with self._bad_files.left_out(name), open_parquet(file) as parquet:
-                try:
-                    yield from self._row_groups(file, name, parquet)
-                except ConfigurationError:
-                    # Half of one file and half of another look like damage.
-                    check_unchanged(file, before)
-                    raise
-                footer = parquet.schema_arrow, parquet.metadata.num_rows
-            check_unchanged(file, before)
-            if memory and footer:
-                memory.note(
-                    FileRecord(
-                        name=name,
-                        num_bytes=before.num_bytes,
-                        modified_ns=before.modified_ns,
-                        digest=digest,
-                        num_rows=footer[1],
-                        schema=self._schemas.write(footer[0]),
-                    )
-                )
+            )
 
     def _row_groups(self, file: CorpusFile, name: str, parquet: pq.ParquetFile) -> Iterator[Part]:
         columns = self._columns_of(file, parquet.schema_arrow)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,6 +177,14 @@ class FirstDocuments:
                 return
 
 
+class HashedFile(NamedTuple):
+    """A file as it is met, not read."""
+
+    digest: bytes
+    name: str
+    modified_ns: int
+
+
 class FileMemory(Protocol):
     """What is remembered of a corpus' files between two readings of them."""
 
@@ -190,10 +198,10 @@ class FileMemory(Protocol):
     def knows(self, digest: bytes) -> bool:
         """Tell whether the last pass had such a file."""
 
-    def holds(self, digest: bytes, *, name: str, modified_ns: int) -> bool:
-        """Tell whether all documents of a file that is known are as they were; then they are met.
+    def holds(self, files: Sequence[HashedFile]) -> bool:
+        """Tell whether all documents of files that are known are as they were; then they are met.
 
-        Those that stand before it in the corpus must be met already.
+        Those that stand before them in the corpus must be met already.
         """
 
     def note(self, file: FileRecord) -> None:

@@ -33,6 +33,7 @@ _STRETCH_DOCUMENTS = 2048
 _LOOKUP_COST = 64
 """Of a document in the ledger, where 1 is the cost of reading one of a stretch."""
 _STRETCHES_PER_TRANSACTION = 64
+_STRETCHES_PER_QUERY = 256
 
 
 class Stretch(Protocol):
@@ -105,17 +106,29 @@ class Stretches:
         """Return a digest of each document by itself."""
         return self._digester.digest(stretch.words())
 
-    def find(self, digest: bytes) -> RowIds | None:
-        """Return the row ids of a stretch that is in the ledger exactly so, or None."""
-        stretch_id = self._sealed.get(digest)
-        if stretch_id is None:
-            return None
-        sql = "SELECT rows FROM stretch_documents WHERE stretch_id = ?"
-        rows = _unpack_rows(self._file.query(sql, (stretch_id,))[0][0])
-        if self._is_touched and self._touched.contains(rows).any():
-            return None
-        self._place = bisect_right(self._order, stretch_id)
-        return rows
+    def find(self, digests: Sequence[bytes]) -> list[RowIds | None]:
+        """Return the row ids of each stretch that is in the ledger exactly so, None of others."""
+        ids = [self._sealed.get(digest) for digest in digests]
+        rows = self._rows_of([stretch_id for stretch_id in ids if stretch_id is not None])
+        found = [None if stretch_id is None else rows.get(stretch_id) for stretch_id in ids]
+        if rows:
+            self._place = bisect_right(self._order, next(reversed(rows)))
+        return found
+
+    def _rows_of(self, stretch_ids: Sequence[int]) -> dict[int, RowIds]:
+        """Return the row ids of sealed stretches, in the order given; not of those touched."""
+        packed: dict[int, bytes] = {}
+        for start in range(0, len(stretch_ids), _STRETCHES_PER_QUERY):
+            some = stretch_ids[start : start + _STRETCHES_PER_QUERY]
+            marks = ", ".join("?" * len(some))
+            packed |= self._file.query(
+                f"SELECT stretch_id, rows FROM stretch_documents WHERE stretch_id IN ({marks})",  # noqa: S608 - question marks
+                some,
+            )
+        rows = {stretch_id: _unpack_rows(packed[stretch_id]) for stretch_id in stretch_ids}
+        if not self._is_touched:
+            return rows
+        return {at: each for at, each in rows.items() if not self._touched.contains(each).any()}
 
     def find_documents(self, digests: Digests) -> RowIds:
         """Return the row id of each document that is in the ledger exactly so, 0 for the others.

@@ -58,7 +58,7 @@ class CorpusPass:
         """
         digests = self._stretches.digests(stretch)
         segments = _segments(stretch, digests)
-        sealed = [self._stretches.find(segment.digest) for segment in segments]
+        sealed = self._stretches.find([segment.digest for segment in segments])
         rows: RowIds = np.zeros(len(digests), dtype=np.int64)
         for segment, there in zip(segments, sealed, strict=True):
             if there is not None:
@@ -94,14 +94,16 @@ class CorpusPass:
     def meet(self, stretches: Sequence[bytes]) -> bool:
         """Take stretches for read if the ledger has all of them exactly so, and none was met yet.
 
+        Otherwise none of them is taken.
+
         Args:
             stretches: Digests of them, as `stretches_of` returns them.
         """
-        found = [rows for rows in map(self._stretches.find, stretches) if rows is not None]
+        found = [rows for rows in self._stretches.find(stretches) if rows is not None]
         if len(found) < len(stretches):
             return False
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
-        if self._seen.contains(rows).any():
+        if np.unique(rows).size < rows.size or self._seen.contains(rows).any():
             return False
         self._seen.add(rows)
         for digest in stretches:

@@ -10,9 +10,12 @@ night is read as ever.
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+from embed_index.pipeline.corpus.source import HashedFile
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.files import FileLedger, KnownFile
 from embed_index.pipeline.stages.comparison import CorpusPass
@@ -24,6 +27,12 @@ _DIGEST_BYTES = 16
 _BLOCK_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 20
 """What is no larger is always hashed."""
+
+
+@lru_cache(maxsize=16)
+def _hasher(reading: bytes) -> hashlib.blake2b:
+    key = hashlib.blake2b(reading, digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(key=key, digest_size=_DIGEST_BYTES)
 
 
 class FileMemory:
@@ -64,8 +73,7 @@ class FileMemory:
         """
         if self._before and num_bytes > _SMALL_BYTES and num_bytes not in self._sizes:
             return None
-        hashed = hashlib.blake2b(reading, digest_size=_DIGEST_BYTES)
-        hashed = hashlib.blake2b(key=hashed.digest(), digest_size=_DIGEST_BYTES)
+        hashed = _hasher(reading).copy()
         with file.open("rb", buffering=0) as opened:
             blocks = iter(lambda: opened.read(_BLOCK_BYTES), b"")
             for block in stoppable(blocks, self._stopping):
@@ -76,19 +84,24 @@ class FileMemory:
         """Tell whether the last pass had such a file."""
         return digest in self._by_digest
 
-    def holds(self, digest: bytes, *, name: str, modified_ns: int) -> bool:
-        """Tell whether all documents of a file that is known are as they were; then they are met.
+    def holds(self, files: Sequence[HashedFile]) -> bool:
+        """Tell whether all documents of files that are known are as they were; then they are met.
 
-        Those that stand before it in the corpus must be met already.
+        Those that stand before them in the corpus must be met already.
         """
-        known = self._by_digest[digest]
-        if not self._corpus_pass.meet(known.stretches):
+        known = [self._by_digest[file.digest] for file in files]
+        if not self._corpus_pass.meet([digest for each in known for digest in each.stretches]):
             return False
-        file = replace(known.file, name=name, modified_ns=modified_ns)
-        self._met.append(known._replace(file=file))
-        self._tally.num_documents_read += file.num_rows
-        self._tally.num_unchanged += file.num_rows
-        self._tally.num_documents_done += file.num_rows
+        for (_, name, modified_ns), each in zip(files, known, strict=True):
+            if (each.file.name, each.file.modified_ns) == (name, modified_ns):
+                self._met.append(each)
+            else:
+                file = replace(each.file, name=name, modified_ns=modified_ns)
+                self._met.append(each._replace(file=file))
+        num_rows = sum(each.file.num_rows for each in known)
+        self._tally.num_documents_read += num_rows
+        self._tally.num_unchanged += num_rows
+        self._tally.num_documents_done += num_rows
         return True
 
     def note(self, file: FileRecord) -> None:

@@ -54,7 +54,7 @@ class CorpusLook:
             keys = self.keys(stretch)
             return self._of_new(keys, range(keys.size))
         digests = self._stretches.digests(stretch)
-        sealed = self._stretches.find(digest_of(digests))
+        (sealed,) = self._stretches.find([digest_of(digests)])
         if sealed is not None and not self._seen.contains(sealed).any():
             self._seen.add(sealed)
             return []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embed_index.pipeline.corpus import looks
 from embed_index.pipeline.corpus.opening import open_parquet
 from embed_index.pipeline.corpus.parquet import ParquetSource
 from embed_index.pipeline.ledger.entries import LedgerDocument
@@ -114,6 +115,24 @@ def test_a_file_that_is_as_it_was_is_not_opened(
     assert opened == []
     assert (night.changes, night.missing) == ({}, set())
     assert (night.tally.num_documents_read, night.tally.num_unchanged) == (80, 80)
+
+
+def test_of_many_files_that_are_as_they_were_only_one_that_lost_its_proof_is_opened(
+    ledger: Ledger, tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_MAX_RUN_FILES", 4)
+    folder = tmp_path / "corpus"
+    for number in range(10):
+        write(folder / f"{number}.parquet", rows(3 * number, 3 * number + 3))
+    first = Night(ledger, folder)
+    first.documents.begin([("d16", 1)])
+    opened.clear()
+
+    night = Night(ledger, folder)
+
+    assert opened == ["5.parquet"]
+    assert (night.changes, night.missing) == ({"d16": "changed"}, set())
+    assert night.tally.num_documents_read == 27
 
 
 def test_files_that_are_renamed_or_joined_by_others_are_not_read(
