@@ -42,8 +42,10 @@ async def test_it_does_what_its_twin_does(library_job: JobFolder) -> None:
 
 
 async def test_two_hundred_searches_at_once_share_one_pool_and_one_connection(
-    library_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    job.write(DOCUMENTS)
+    await asyncio.to_thread(job.run, "--query-instruction", "")
     pools: list[httpx.AsyncClient] = []
     clients: list[object] = []
     make_pool, connect = httpx.AsyncClient.__init__, MilvusClient
@@ -59,7 +61,7 @@ async def test_two_hundred_searches_at_once_share_one_pool_and_one_connection(
     monkeypatch.setattr(httpx.AsyncClient, "__init__", counted_pool)
     monkeypatch.setattr(connection, "MilvusClient", counted_client)
     names = [*DOCUMENTS][:4]
-    async with await opened(library_job) as collection:
+    async with await opened(job) as collection:
         found = await asyncio.gather(
             *(collection.search(DOCUMENTS[names[n % 4]], limit=1) for n in range(200))
         )
