@@ -17,6 +17,8 @@ _LOAD_IN_GENERAL = (
     "DropCollection",
     "CreateAlias",
     "DropAlias",
+    "ListResourceGroups",
+    "DescribeResourceGroup",
 )
 _LOAD_COLLECTIONS = (
     *_READ_COLLECTIONS,

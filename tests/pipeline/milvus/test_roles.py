@@ -19,11 +19,12 @@ from milvus_fixtures import DIMENSION, make_batch, make_contract
 from pymilvus import MilvusClient
 from secured_milvus import DATABASE, OTHERS, ROOT, SecuredMilvus, job_on
 
+from embed_index.pipeline.milvus.arrangement import DEFAULT_GROUP, Arrangement, Placement
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.sdk import milvus_pb2
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.pipeline.milvus.tls import TlsFiles
-from embed_index.schemas.errors import StoreError
+from embed_index.schemas.errors import ConfigurationError, StoreError
 
 pytestmark = pytest.mark.milvus_server
 
@@ -74,6 +75,17 @@ def test_a_reader_finds_reads_and_counts(
     assert store.versions.live("roles") == filled
     assert [hit.text for hit in hits] == ["one "]
     assert store.reader.count(filled) == 2
+
+
+def test_a_loader_may_ask_where_versions_are_loaded(
+    secured_milvus: SecuredMilvus, opened: Open
+) -> None:
+    indexes = opened(secured_milvus.loader, DATABASE).versions.indexes
+    alone = Arrangement(placement=Placement(resource_groups=(DEFAULT_GROUP,)))
+
+    indexes.check(alone, carried=())
+    with pytest.raises(ConfigurationError, match="1 query nodes in '__default_resource_group'"):
+        indexes.check(Arrangement(placement=Placement(replicas=2)), carried=())
 
 
 WRITES: dict[str, Callable[[MilvusStore, str], object]] = {
