@@ -15,7 +15,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-ecosystem check format lock lock-ecosystem clean
+.PHONY: help demo test test-slow test-ecosystem test-ray check format lock lock-ecosystem clean
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -46,27 +46,35 @@ demo: sample-model ## Index the sample corpus with a real server, then search it
 	BIN=$(BIN) SAMPLE_MODEL=$(SAMPLE_MODEL) sh sample_data/demo.sh
 
 test: sample-model $(VENV)/.installed-test ## Run the test suite
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem" --durations=10
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem and not ray" --durations=10
 
 test-slow: sample-model $(VENV)/.installed-test ## Run the tests that take minutes
-	$(BIN)/pytest -m "slow and not gpu and not ecosystem" --timeout 3600
+	$(BIN)/pytest -m "slow and not gpu and not ecosystem and not ray" --timeout 3600
 
 test-ecosystem: sample-model $(VENV)/.installed-test ## Try the clients that others make on our collections
 	$(BIN)/pytest -m ecosystem
+
+$(VENV)/.installed-ray: $(VENV)/.installed-test requirements-ray.lock
+	@test -e $@ || echo "Fetching requirements-ray.lock: about 0.1 GB, 0.25 GB on disk."
+	$(BIN)/pip install --quiet --no-deps -r requirements-ray.lock
+	touch $@
+
+test-ray: sample-model $(VENV)/.installed-ray ## Run on Ray clusters of simulated nodes, and kill what there is
+	$(BIN)/pytest -m ray --timeout 3600
 
 check: $(VENV)/.installed-test ## Lint, check types, run the test suite with branch coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p embed_index.schemas -p embed_index.pipeline -p embed_index.jobs
 	$(BIN)/mypy tests sample_data
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem" --cov
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not ecosystem and not ray" --cov
 
 format: $(VENV)/.installed-test ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 FREEZE := .cache/lock/bin/pip freeze --all --exclude embed-index --exclude torch --exclude pip | sed 's/+cpu$$//'
-lock: ## Write both locks anew from requirements-cpu.in and pyproject.toml
+lock: ## Write the locks anew from requirements-cpu.in and pyproject.toml
 	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
 	.cache/lock/bin/pip install --quiet $(TORCH_FROM) $(TORCH)
 	@.cache/lock/bin/pip freeze | grep -q '^torch==.*+cpu$$' \
@@ -78,6 +86,9 @@ lock: ## Write both locks anew from requirements-cpu.in and pyproject.toml
 	.cache/lock/bin/pip install --quiet --constraint requirements-cpu.lock ".[test]"
 	( echo "# Written by 'make lock'; install with --no-deps, after requirements-cpu.lock."; \
 	  $(FREEZE) | grep -vxFf requirements-cpu.lock ) > requirements-test.lock
+	.cache/lock/bin/pip install --quiet --constraint requirements-cpu.lock --constraint requirements-test.lock ".[ray]"
+	( echo "# Written by 'make lock'; install with --no-deps, after requirements-test.lock."; \
+	  $(FREEZE) | grep -vxFf requirements-cpu.lock | grep -vxFf requirements-test.lock ) > requirements-ray.lock
 	rm -rf .cache/lock
 
 ECOSYSTEM := $(basename $(wildcard tests/ecosystem/*.in))

@@ -148,3 +148,19 @@ class RunSettings(Section):
         Setting(section="run", help="How long what is in flight may take to finish on SIGTERM."),
         Field(ge=0, le=3600),
     ] = 30.0
+    ray: Annotated[
+        str,
+        Setting(
+            section="run",
+            help="Ray cluster on whose nodes servers are started: auto, or HOST:PORT of its head; "
+            "none for servers on this host.",
+        ),
+    ] = ""
+    ray_cpus: Annotated[
+        int,
+        Setting(
+            section="run",
+            help="Cores for each server on a Ray cluster without GPUs.",
+        ),
+        Field(ge=1),
+    ] = 8

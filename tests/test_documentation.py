@@ -28,7 +28,8 @@ README = PAGES[0]
 MAX_README_LINES = 130
 MAX_SENTENCE_WORDS = 40
 FLAGS_OF_OTHERS = {"--ubatch-size", "--enable-metrics", "--skip-tokenizer-init"}
-"""Of llama.cpp and SGLang."""
+FLAGS_OF_OTHERS |= {"--num-cpus", "--runtime-env-json"}
+"""Of llama.cpp, SGLang and Ray."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

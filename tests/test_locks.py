@@ -1,4 +1,4 @@
-"""The two locks: what `make demo` installs, and what the tests add to it."""
+"""The locks: what `make demo` installs, what the tests add to it, and what Ray adds to those."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("requirements-cpu.lock", "requirements-test.lock")
+LOCKS = ("requirements-cpu.lock", "requirements-test.lock", "requirements-ray.lock")
 
 
 def pins(*files: Path) -> dict[str, str]:
@@ -24,12 +24,13 @@ def pins(*files: Path) -> dict[str, str]:
     return pinned
 
 
-def written(repository: Path) -> tuple[list[str], list[str]]:
-    """What is asked for by name: to run, and to test."""
+def written(repository: Path) -> tuple[list[str], list[str], list[str]]:
+    """What is asked for by name: to run, to test, and for a cluster."""
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     sglang = (repository / "requirements-cpu.in").read_text().splitlines()
     run = project["dependencies"] + [line for line in sglang if not line.startswith("#")]
-    return run, project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    return run, extras["test"], extras["ray"]
 
 
 def closure(lines: Iterable[str], *, bare: set[str]) -> Iterator[Requirement]:
@@ -50,25 +51,25 @@ def closure(lines: Iterable[str], *, bare: set[str]) -> Iterator[Requirement]:
                 pending.append(needed)
 
 
-@pytest.mark.parametrize("tests", [False, True])
+@pytest.mark.parametrize("num_locks", [1, 2, pytest.param(3, marks=pytest.mark.ray)])
 def test_a_lock_pins_all_that_is_asked_for_and_whatever_that_needs(
-    repository: Path, tests: bool
+    repository: Path, num_locks: int
 ) -> None:
     makefile = (repository / "Makefile").read_text()
     (no_deps,) = re.findall(r"^NO_DEPS := (.+)$", makefile, re.MULTILINE)
-    run, test = written(repository)
-    pinned = pins(*(repository / lock for lock in LOCKS[: 1 + tests]))
+    asked = [line for lines in written(repository)[:num_locks] for line in lines]
+    pinned = pins(*(repository / lock for lock in LOCKS[:num_locks]))
     pinned["torch"] = re.findall(r"^TORCH_VERSION := (.+)$", makefile, re.MULTILINE)[0]
     bare = {pin.split("==")[0] for pin in no_deps.split()}
 
-    for requirement in closure((*run, *(test if tests else ()), *no_deps.split()), bare=bare):
+    for requirement in closure((*asked, *no_deps.split()), bare=bare):
         name = canonicalize_name(requirement.name)
         assert name in pinned, f"{requirement} is in no lock"
         assert requirement.specifier.contains(pinned[name], prereleases=True), requirement
 
 
 def test_no_package_of_the_tests_is_in_the_lock_that_make_demo_installs(repository: Path) -> None:
-    run, test = written(repository)
+    run, test, _ = written(repository)
     asked = {canonicalize_name(Requirement(line).name) for line in run}
     only_tests = {canonicalize_name(Requirement(line).name) for line in test} - asked
     runtime = pins(repository / LOCKS[0])

@@ -15,6 +15,7 @@ from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.server.gpus import Gpu, visible_gpus
 from embed_index.pipeline.server.launch import ServerProfile
 from embed_index.pipeline.server.precision import Precision, choose_precision
+from embed_index.pipeline.server.profile import SLOWEST_ON_GPU, profile_for
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 _REQUESTS_ON_GPU = 24
 _REQUESTS_ON_CPU = 3
-_MIN_TOKENS_PER_SECOND_ON_GPU = 1_000.0
-"""A fortieth of what an H200 does with the 4B model at 32,768 tokens; GPUs differ."""
+_REQUESTS_ON_CLUSTER = 384
+"""How many nodes there are, and will be, is not known when a run begins. That is 24 for each of 16
+GPUs and 6 for each of 64; what no worker has room for waits here, some 0.2 GB at most."""
 
 
 def server_profile(
@@ -41,16 +43,13 @@ def server_profile(
         ConfigurationError: A GPU cannot compute in the precision that is wanted.
     """
     gpus = visible_gpus()
-    precision = precision_for(settings, model=model, gpus=gpus)
-    return ServerProfile(
-        model=model.location,
-        device="cuda" if gpus else "cpu",
+    return profile_for(
+        model,
+        precision=precision_for(settings, model=model, gpus=gpus),
+        gpus=gpus,
         max_tokens=max_tokens,
-        dtype=precision.dtype,
-        quantization=precision.quantization,
-        revision=model.hub_revision,
-        compute_capability=gpus[gpu or 0].compute_capability if gpus else None,
-        extra_flags=settings.server_extra_args,
+        gpu=gpu,
+        flags=settings.server_extra_args,
     )
 
 
@@ -117,6 +116,7 @@ def request_for(
         answer_seconds=settings.request_timeout_seconds,
         prove=prove,
         tell=tell,
+        canary_ids=gate.inputs() if settings.ray else (),
     )
 
 
@@ -133,13 +133,15 @@ def choose_service(
         settings: Where servers are, or how they are started.
         request: What is asked of them.
         log_owner: What the logs of our own are called, such as the run's name.
-        max_servers: How many are of use; None for all.
+        max_servers: How many are of use; None for all, those of a cluster too.
 
     Raises:
         ConfigurationError: A server is named and its key is not, or a GPU does not exist.
     """
     from embed_index.pipeline.server.service import external_service, managed_service
 
+    if settings.ray and max_servers is None:
+        return _cluster(settings, request=request, log_owner=log_owner)
     if settings.server_url:
         endpoints = named_endpoints(settings, model=request.model.location)[:max_servers]
         return external_service(endpoints, request=request)
@@ -179,11 +181,13 @@ def min_tokens_per_second() -> float:
     """Return how slow a managed server may be before it is taken to hang."""
     from embed_index.pipeline.embedding.client import SLOWEST_TOKENS_PER_SECOND
 
-    return _MIN_TOKENS_PER_SECOND_ON_GPU if visible_gpus() else SLOWEST_TOKENS_PER_SECOND
+    return SLOWEST_ON_GPU if visible_gpus() else SLOWEST_TOKENS_PER_SECOND
 
 
 def requests_in_flight(settings: JobSettings) -> int:
     """Return how many requests keep all servers busy and no more."""
+    if settings.ray:
+        return _REQUESTS_ON_CLUSTER
     if settings.server_url:
         num_servers, on_gpu = len(settings.server_url), True
     else:
@@ -209,6 +213,24 @@ def chosen_gpus(settings: JobSettings) -> tuple[int | None, ...]:
     if settings.gpus:
         return settings.gpus
     return tuple(visible) if len(visible) > 1 else (None,)
+
+
+def _cluster(
+    settings: JobSettings, *, request: "EmbeddingRequest", log_owner: str
+) -> "AbstractAsyncContextManager[EmbeddingService]":
+    from embed_index.pipeline.cluster.service import ClusterUse, cluster_service
+
+    use = ClusterUse(
+        address=settings.ray,
+        num_cpus=settings.ray_cpus,
+        dtype=settings.dtype,
+        start_seconds=settings.start_timeout_seconds,
+        max_in_flight=settings.max_in_flight,
+        extra_flags=settings.server_extra_args,
+        log_folder=str(settings.state_dir / "logs"),
+        log_owner=log_owner,
+    )
+    return cluster_service(use, request=request)
 
 
 def _launcher(

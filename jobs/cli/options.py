@@ -65,6 +65,7 @@ def corpus_options(command: Decorated) -> Decorated:
     of_reports = ("report", "report_texts", "report_color_by")
     of_plans = ("max_tokens_embedded", "max_cost", "price_per_gpu_hour")
     others = (*of_runs, *of_reports, *of_plans, "metrics_file", "quiet", "log_format")
+    others += ("ray", "ray_cpus")
     return _add(command, (field.name for field in SETTINGS if field.name not in others))
 
 

@@ -36,6 +36,8 @@ def retry(*, settings: JobSettings, as_json: bool) -> None:
     from embed_index.jobs.runs.retry import retry_dead_letters
     from embed_index.jobs.runs.retry_text import retried_as_json, retried_as_text
 
+    # A few documents are no work for a cluster.
+    settings = settings.model_copy(update={"ray": ""})
     with open_reporter(settings, stdout=sys.stderr) as reporter:
         retried = retry_dead_letters(settings, reporter=reporter)
     click.echo(retried_as_json(retried) if as_json else retried_as_text(retried))

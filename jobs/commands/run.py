@@ -40,10 +40,18 @@ def run(ctx: click.Context, /, *, settings: JobSettings) -> None:
     from embed_index.jobs.runs.metrics import leaving_metrics
     from embed_index.pipeline.disk.heap import leave_out_pandas
 
-    leave_out_pandas()
-    with (
-        leaving_metrics(settings),
-        open_reporter(settings) as reporter,
-        leaving_report(settings, reporter=reporter),
-    ):
-        run_index_job(settings, reporter=reporter)
+    def index() -> None:
+        leave_out_pandas()
+        with (
+            leaving_metrics(settings),
+            open_reporter(settings) as reporter,
+            leaving_report(settings, reporter=reporter),
+        ):
+            run_index_job(settings, reporter=reporter)
+
+    if not settings.ray:
+        index()
+        return
+    from embed_index.jobs.runs.on_cluster import run_on_cluster
+
+    run_on_cluster(index, settings=settings)

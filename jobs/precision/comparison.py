@@ -90,7 +90,8 @@ def compare_precisions(
             "server_url: precisions are compared on servers that are started for it",
             remedy="Leave out --server-url and EMBEDDING_API_BASE for this command.",
         )
-    jobs = [settings.model_copy(update={"dtype": dtype}) for dtype in precisions]
+    # What is measured is this host.
+    jobs = [settings.model_copy(update={"dtype": dtype, "ray": ""}) for dtype in precisions]
     inputs = check_inputs(settings)
     gpus = visible_gpus()
     for job in jobs:

@@ -11,7 +11,7 @@ from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.schemas.contract import Canary, CollectionContract
 from embed_index.schemas.errors import ContractError, ServerError
 from embed_index.schemas.precision import are_mixed, is_quantised
-from embed_index.schemas.records import Vectors
+from embed_index.schemas.records import TokenIds, Vectors
 
 if TYPE_CHECKING:
     from embed_index.pipeline.embedding.preflight import ServerAccess
@@ -150,6 +150,11 @@ class CanaryGate:
         """Width of the vectors."""
         self.canaries = contract.canaries
         """What every server must agree with; empty until the first server of a new collection."""
+
+    def inputs(self) -> tuple[TokenIds, ...]:
+        """Return the canary texts as the model sees them."""
+        texts = [canary.text for canary in self.canaries] or CANARY_TEXTS
+        return tuple(self._tokenizer.encode_for_model(text) for text in texts)
 
     async def prove(self, embedder: Embedder, access: "ServerAccess") -> str:
         """Embed the canaries and compare.

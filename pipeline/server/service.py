@@ -43,6 +43,8 @@ class EmbeddingRequest:
     """For which a server that somebody else runs may be away, such as for a restart."""
     tell: Callable[[str], None] = lambda _: None
     """Called with a sentence for people: a server is started again, or lacks a feature."""
+    canary_ids: tuple[TokenIds, ...] = ()
+    """Inputs whose vectors tell one model from another, for servers that are proven far from us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
 """Routes that a preflight asks, beside two children that would outlive it by themselves."""
 
 import argparse
+import asyncio
 import base64
 import contextlib
 import http.client
+import os
 import subprocess
 import sys
 import urllib.request
@@ -77,6 +79,7 @@ def _telling(content: dict[str, Any]) -> Callable[[Request], JSONResponse]:
 
 async def _embed(request: Request) -> JSONResponse:
     asked = await request.json()
+    await asyncio.sleep(float(os.environ.get("SGLANG_LIGHT_SECONDS", "0")))
     if "say" in asked:
         sys.stderr.write(f"said: {asked['say']}\n")
     width = asked.get("dimensions") or WIDTH
