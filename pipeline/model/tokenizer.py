@@ -14,7 +14,7 @@ space after `Query:`. Documents carry no instruction unless one is asked for.
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from embed_index.pipeline.model.files import ModelFiles
 from embed_index.pipeline.model.normal_forms import normalised
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import TokenIds
+
+if TYPE_CHECKING:
+    from fastokens import Tokenizer as FastTokenizer
 
 _MAX_SMALL = 256
 
@@ -134,7 +137,13 @@ class ModelTokenizer:
             ConfigurationError: They do not stand for the whole of it.
             UnicodeEncodeError: The text holds a lone surrogate.
         """
-        return self.encode_all([text])[0]
+        fast = self._fast
+        if fast is None:
+            return self._encode_by_reference(text)
+        raw, _ = fast.encode_batch_flat([text])
+        ids: TokenIds = np.frombuffer(raw, dtype="<i4")
+        is_proven = self._num_bytes(ids) == self._num_written_bytes(text)
+        return ids if is_proven else self._encode_by_reference(text)
 
     def encode_all(self, texts: Sequence[str]) -> list[TokenIds]:
         """Return the ids of each text, as `encode` does; on several cores where there are many.
@@ -179,7 +188,7 @@ class ModelTokenizer:
         Python and the engines may know different versions of Unicode; then a text's are not. None
         where there is no fast engine.
         """
-        fast = self._engines.fast if self._facts.is_fast else None
+        fast = self._fast
         if fast is None:
             return None
         raw, raw_bounds = fast.encode_batch_flat(list(texts))
@@ -189,6 +198,11 @@ class ModelTokenizer:
         np.cumsum(self._byte_lengths.take(ids), out=covered[1:])
         written = np.array([self._num_written_bytes(text) for text in texts], dtype=np.int64)
         return ids, bounds, np.diff(covered[bounds]) == written
+
+    @property
+    def _fast(self) -> "FastTokenizer | None":
+        """The fast engine, where it can stand for the reference."""
+        return self._engines.fast if self._facts.is_fast else None
 
     def _num_written_bytes(self, text: str) -> int:
         """Count the bytes of a text in the forms that the definition asks for."""
