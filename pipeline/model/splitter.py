@@ -7,8 +7,6 @@ Where a text is cut depends on that text alone. The work is linear in it, whatev
 and no step holds the interpreter for long.
 """
 
-import itertools
-import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol, get_args
@@ -16,14 +14,14 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from embed_index.pipeline.model.boundaries import Cut, Span, best_cut
+from embed_index.pipeline.model.boundaries import Cut
 from embed_index.pipeline.model.cutting import Cutting
 from embed_index.pipeline.model.graphemes import joins
-from embed_index.pipeline.model.headings import lead_begin
 from embed_index.pipeline.model.normal_forms import UnicodeForm, normalised
 from embed_index.pipeline.model.prefixes import PrefixRules
+from embed_index.pipeline.model.spans import SpanFinder, Tokenizer, window_chars
 from embed_index.schemas.errors import ConfigurationError
-from embed_index.schemas.records import ChunkSpan, TokenIds
+from embed_index.schemas.records import ChunkSpan
 
 SPLITTER_VERSION = 2
 """Of the rules by which texts are cut, as contracts name it; another one cuts some text elsewhere.
@@ -37,38 +35,12 @@ MIN_TEXT_TOKENS = 16
 _FIRST_CHARS_PER_TOKEN = 4
 _MAX_GROUP_CHARS = 1 << 20
 """Of texts encoded together: some tens of milliseconds on one core."""
-_SURELY_FITS = 0.7
-"""A block of fewer characters than this share of the chunk before it is not measured."""
-_MAX_DENSITY = 4
-"""How many times as many characters for a token a block may have as the chunk before it."""
-_CLOSE_CHARS = 8
-"""A block's own tokens may be a few more than in the text around it."""
-_PATIENCE = 3
-"""How often a chunk that is too long gives way by what was too much, before it gives way faster."""
 _PREFIX_SHARE = 4
 """What part of the room the prefix columns may take, and the headings again."""
 _OVERLAP_BEGINS = (
     re.compile(r"[.!?…؟۔।]['\"”’)\]]*\s+(?=\S)|[。！？][”’」』）]*\s*(?=\S)|\n(?=[^\r\n])"),
     re.compile(r"\s(?=\S)"),
 )
-
-
-class Tokenizer(Protocol):
-    """What chunking needs of a tokenizer."""
-
-    end_token_id: int
-
-    def encode(self, text: str) -> TokenIds:
-        """Return the ids of a text, without an end token."""
-
-    def encode_all(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Return the ids of each text, as `encode` does."""
-
-    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return how many ids each text has, without an end token."""
-
-    def token_byte_lengths(self, ids: TokenIds) -> TokenIds:
-        """Return how many UTF-8 bytes of normalised text each id stands for."""
 
 
 class Splitter(Protocol):
@@ -116,7 +88,6 @@ class TextSplitter:
             ConfigurationError: The prompt leaves no room for text, or the overlap none to advance.
         """
         self._tokenizer = tokenizer
-        self._end = np.array([tokenizer.end_token_id], dtype=np.int32)
         self._prompt = prompt
         self.max_tokens = max_tokens
         self._max_ids = max_tokens - 1
@@ -141,6 +112,7 @@ class TextSplitter:
                 " in a chunk",
                 remedy=f"Set overlap_tokens to {room // 2} or less.",
             )
+        self._spans = SpanFinder(tokenizer, max_ids=self._max_ids, prompt=prompt)
         self._prefixes = PrefixRules(
             tokenizer,
             max_tokens=(room - MIN_TEXT_TOKENS) // _PREFIX_SHARE,
@@ -158,10 +130,10 @@ class TextSplitter:
         prefixes = self._prefixes.of(text, about)
         cutting = Cutting(text, reach=self._first_reach, prefixes=prefixes)
         while end < len(text):
-            span = self._next_span(cutting, start)
+            span = self._spans.next(cutting, start)
             if span.char_end <= end:
                 # The overlap left no room to get ahead; dense scripts in small chunks do that.
-                span = self._next_span(cutting, end)
+                span = self._spans.next(cutting, end)
             yield span
             end = span.char_end
             start = self._overlap_start(text, span)
@@ -188,14 +160,14 @@ class TextSplitter:
             all_ids = self._tokenizer.encode_all(seen)
             for text, one, prefix, ids in zip(group, said, prefixes, all_ids, strict=True):
                 if ids.size <= self._max_ids:
-                    yield iter([self._span(0, Cut(len(text), "end"), ids, prefix=prefix)])
+                    yield iter([self._spans.span(0, Cut(len(text), "end"), ids, prefix=prefix)])
                 else:
                     yield self.split(text, about=one)
             start += len(group)
 
     def _short_texts(self, texts: Sequence[str], start: int) -> list[str]:
         """Return the texts from `start` on that the first window would hold whole."""
-        longest = _window_chars(self._first_reach)
+        longest = window_chars(self._first_reach)
         group: list[str] = []
         num_chars = 0
         for place in range(start, len(texts)):
@@ -214,7 +186,7 @@ class TextSplitter:
         The chunks of all texts stand one after the other. Texts that are one chunk are counted
         together, which takes a fraction of the time.
         """
-        in_sight = _window_chars(self._first_reach)
+        in_sight = window_chars(self._first_reach)
         about = about or [""] * len(texts)
         short = [place for place, text in enumerate(texts) if 0 < len(text) <= in_sight]
         seen = [self._prompt + self._prefixes.first(about[x]) + texts[x] for x in short]
@@ -242,127 +214,7 @@ class TextSplitter:
         for begin, end in places:
             prefix = prefixes.at(begin)
             ids = self._tokenizer.encode(self._prompt + prefix + text[begin:end])
-            yield self._span(begin, Cut(end, "end"), ids, prefix=prefix)
-
-    def _next_span(self, cutting: Cutting, start: int) -> ChunkSpan:
-        """Return the span that begins at `start`."""
-        text = cutting.text
-        limit, ids_of_rest = self._find_limit(cutting, start)
-        # The next chunk's first guess. The characters that this chunk has for a token would mislead
-        # where a few tokens of white space precede what did not fit.
-        cutting.reach = limit - start
-        for attempt in itertools.count():
-            if ids_of_rest is not None:
-                cut, ids = Cut(limit, "end"), ids_of_rest
-                break
-            cut = Cut(limit, "end") if limit == len(text) else self._cut(cutting, start, limit)
-            ids = self._encode(cutting, start, cut.end)
-            if ids.size <= self._max_ids:
-                break
-            # Cutting can split what was one token, and the limit of a text that is not normalised
-            # is an estimate: give way by about what was too much.
-            num_chars = cut.end - start
-            excess = math.ceil((ids.size - self._max_ids) * 0.9 * num_chars / ids.size)
-            if attempt >= _PATIENCE:
-                # The last characters have fewer tokens than most.
-                excess = max(excess, min(excess << (attempt - _PATIENCE + 1), num_chars // 2))
-            limit = max(start + 1, cut.end - excess)
-        return self._span(start, cut, ids, prefix=cutting.prefixes.at(start))
-
-    def _span(self, start: int, cut: Cut, ids: TokenIds, *, prefix: str) -> ChunkSpan:
-        return ChunkSpan(
-            char_start=start,
-            char_end=cut.end,
-            token_ids=np.concatenate((ids, self._end)),
-            boundary=cut.boundary,
-            prefix=prefix,
-        )
-
-    def _cut(self, cutting: Cutting, start: int, limit: int) -> Cut:
-        """Return where a chunk ends that may reach up to `limit`."""
-        window = cutting.window(start, limit)
-        blocks = cutting.blocks(window, start, limit)
-        room = limit - start
-        for begin, end in blocks:
-            if 0 < begin < room and (end is None or end > room) and window[:begin].strip():
-                whole = self._before_block(cutting, window, start=start, begin=begin, end=end)
-                if whole is not None:
-                    return Cut(start + whole, "block")
-        kept = [Span(begin, end) for begin, end in blocks if end is not None and end <= room]
-        edges = [begin for begin, end in blocks if end is None or end > room]
-        kept += [Span(begin, begin) for begin in edges if 0 < begin <= room]
-        cut = best_cut(window, room, kept=kept)
-        return Cut(start + cut.end, cut.boundary)
-
-    def _before_block(
-        self, cutting: Cutting, window: str, *, start: int, begin: int, end: int | None
-    ) -> int | None:
-        """Return where to cut before a block, with what leads to it; None if it never fits."""
-        behind = None if end is None else start + end
-        for density in (1, _MAX_DENSITY):
-            behind = behind or cutting.block_end(start + begin, density * (cutting.reach + 1))
-        if behind is None:
-            return None
-        lead = lead_begin(window, begin, lowest=1)
-        for first in (lead, begin) if 0 < lead < begin and window[:lead].strip() else (begin,):
-            if self._fits(cutting, start + first, behind):
-                return first
-        return None
-
-    def _fits(self, cutting: Cutting, begin: int, end: int) -> bool:
-        """Tell whether a chunk can reach from one place to another."""
-        num_chars = end - begin
-        if num_chars <= _SURELY_FITS * cutting.reach:
-            # Where it does not after all, the next chunk begins with it and parts it.
-            return True
-        if num_chars > _MAX_DENSITY * cutting.reach:
-            return False
-        horizon, _ = self._find_limit(cutting, begin)
-        if horizon - end >= _CLOSE_CHARS:
-            return True
-        return horizon >= end and self._encode(cutting, begin, end).size <= self._max_ids
-
-    def _encode(self, cutting: Cutting, begin: int, end: int) -> TokenIds:
-        """Return the ids of a chunk, without an end token."""
-        text = cutting.prefixes.at(begin) + cutting.text[begin:end]
-        return self._tokenizer.encode(self._prompt + text)
-
-    def _find_limit(self, cutting: Cutting, start: int) -> tuple[int, TokenIds | None]:
-        """Return about the largest end at which a chunk still fits.
-
-        Where all of the rest fits, its ids come with it.
-        """
-        if (known := cutting.limits.get(start)) is not None:
-            return known
-        text, num_chars = cutting.text, _window_chars(cutting.reach)
-        limit, ids_of_rest = len(text), None
-        while True:
-            window = text[start : start + num_chars]
-            ids = self._encode(cutting, start, start + num_chars)
-            if ids.size > self._max_ids:
-                limit = start + self._chars_within(window, ids)
-                break
-            if start + num_chars >= len(text):
-                ids_of_rest = ids
-                break
-            num_chars *= 2
-        cutting.limits = {start: (limit, ids_of_rest)}
-        return limit, ids_of_rest
-
-    def _chars_within(self, window: str, ids: TokenIds) -> int:
-        """Count the characters that the window's first `max_ids` tokens cover, at least one."""
-        # The ids stand for every byte, and those that are too many are fewer than the others.
-        beyond = self._tokenizer.token_byte_lengths(ids[self._max_ids :])
-        num_bytes_beyond = int(np.add.reduce(beyond, dtype=np.int64))
-        if window.isascii():
-            return max(1, len(window) - num_bytes_beyond)
-        # Tokens cover the normalised text; where that is another one, this is an estimate, which
-        # encoding the chunk itself then corrects.
-        written = normalised(window, "NFC")
-        raw = written.encode("utf-8")
-        covered = raw[: max(0, len(raw) - num_bytes_beyond)].decode("utf-8", errors="ignore")
-        kept = len(covered) * len(window) // len(written)
-        return max(1, min(kept, len(window)))
+            yield self._spans.span(begin, Cut(end, "end"), ids, prefix=prefix)
 
     def _overlap_start(self, text: str, span: ChunkSpan) -> int:
         if not self._overlap_tokens:
@@ -383,11 +235,6 @@ class TextSplitter:
             if match and match.end() < span.char_end:
                 return match.end()
         return _whole_character(text, earliest, span.char_end, span.char_end)
-
-
-def _window_chars(reach: int) -> int:
-    """Return how much text is encoded at first, to see where so many characters end."""
-    return int(reach * 1.25) + 16
 
 
 def _max_bytes(text: str) -> int:

@@ -14,7 +14,8 @@ from embed_index.pipeline.corpus.conversion import RowConversion
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces, Source
 from embed_index.pipeline.indexing import FlowLimits, Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
-from embed_index.pipeline.model.splitter import TextSplitter, Tokenizer
+from embed_index.pipeline.model.spans import Tokenizer
+from embed_index.pipeline.model.splitter import TextSplitter
 from embed_index.pipeline.model.tokenizer import ModelTokenizer
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.store import Store
