@@ -60,7 +60,7 @@ $(VENV)/.installed-ray: $(VENV)/.installed-test requirements-ray.lock
 	touch $@
 
 test-ray: sample-model $(VENV)/.installed-ray ## Run on Ray clusters of simulated nodes, and kill what there is
-	$(BIN)/pytest -m ray --timeout 3600
+	$(BIN)/pytest -m "ray and not slow"
 
 check: $(VENV)/.installed-test ## Lint, check types, run the test suite with branch coverage
 	$(BIN)/ruff format --check .

@@ -54,7 +54,7 @@ PRIVATE = {
         *("carried_layout", "casts", "conditions", "conversion", "nodes", "paths", "row_checks"),
         *("text_column", "walk"),
     },
-    "pipeline/cluster": {"connection", "order", "pool", "remote", "worker"},
+    "pipeline/cluster": {"aside", "connection", "order", "pool", "remote", "seat", "worker"},
     "pipeline/embedding": {"description", "wire"},
     "pipeline/ledger": {"file"},
     "pipeline/library": {"loop"},

@@ -23,13 +23,14 @@ def doctor(*, as_json: bool, key_file: Path | None, job_file: Path | None, **fla
     """Show what is missing or unsafe on this host, with the remedy.
 
     One line a check: GPU and driver, SGLang and PyTorch, model files, key files, ports, disk,
-    corpus, Milvus. Nothing is downloaded, started or changed. Exit code 0 without a problem, 4
-    if only Milvus or a server is away, else 2.
+    corpus, Milvus; on a Ray cluster each node. Nothing is downloaded, started or changed. Exit
+    code 0 without a problem, 4 if only Milvus or a server is away, else 2.
 
     \b
     embed-index doctor
     embed-index doctor --job nightly.toml
     embed-index doctor --job nightly.toml --key-file /etc/embed-index/key --json
+    embed-index doctor --job nightly.toml --ray auto
     """  # noqa: D301 - Click wants the character
     settings = load_settings(job_file=job_file, flags=flags).settings
 

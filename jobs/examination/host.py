@@ -44,7 +44,12 @@ def _checks(settings: JobSettings, *, folder: Path, key_file: Path | None) -> It
     for file in dict.fromkeys(map(env_file_in, (folder, Path.cwd()))):
         if file is not None and _holds_secret(file):
             yield ".env", partial(check_secret_file, file, subject=".env")
-    if settings.server_url:
+    if settings.ray:
+        # Nothing of Ray is imported where no cluster is asked for.
+        from embed_index.jobs.examination.cluster import cluster_checks
+
+        yield from cluster_checks(settings)
+    elif settings.server_url:
         yield from running_server_checks(settings, key_file=key_file)
     else:
         yield from own_server_checks(settings)

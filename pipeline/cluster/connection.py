@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from embed_index.schemas.errors import ConfigurationError, ServerError
 
@@ -29,6 +30,8 @@ class ClusterNode:
     num_gpus: int
     num_cpus: int
     is_alive: bool
+    folder: str = ""
+    """Of Ray's session on that node, on whose disk it also spills."""
 
     @property
     def name(self) -> str:
@@ -74,6 +77,7 @@ def list_nodes() -> list[ClusterNode]:
                 num_gpus=int(resources.get("GPU", 0)),
                 num_cpus=int(resources.get("CPU", 0)),
                 is_alive=node["Alive"],
+                folder=str(Path(node["ObjectStoreSocketName"]).parent.parent),
             )
         )
     return nodes
@@ -115,15 +119,15 @@ def _connect(address: str) -> None:
             configure_logging=False,
             logging_level=logging.ERROR,
         )
-    except ConnectionError as error:
-        raise _no_cluster(address) from error
     # Of its own errors Ray has no common base, and calls other versions a RuntimeError.
     except Exception as error:
+        if address == "auto" and isinstance(error, ConnectionError):
+            raise _no_cluster(address) from error
         said = " ".join(str(error).split())[:400]
         raise ServerError(
-            f"The Ray cluster at {address} does not take this driver: {said}",
-            remedy="Use the cluster's versions of Ray and Python, its token where it asks for one,"
-            " and a host that is a node of it.",
+            f"What answers at {address} does not take this driver: {said}",
+            remedy="Use the address of the head, the cluster's versions of Ray and Python, its"
+            " token where it asks for one, and a host that is a node of it.",
         ) from error
 
 

@@ -6,66 +6,33 @@ The run fails when no worker is left, or the head of the cluster is silent.
 """
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import NoReturn, Self
 
+from embed_index.pipeline.cluster.aside import aside
 from embed_index.pipeline.cluster.connection import ClusterNode
 from embed_index.pipeline.cluster.order import Refused, Unusable
 from embed_index.pipeline.cluster.remote import Remote, WorkerLostError
+from embed_index.pipeline.cluster.seat import (
+    PAUSE_SECONDS,
+    ClusterLimits,
+    Seat,
+    SeatEmbedder,
+    until_placed,
+)
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.server.supervision import Prove, Tell
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, ServerError
 from embed_index.schemas.records import TokenIds, Vectors
 
-T = TypeVar("T")
-
 _MAX_DEATHS = 5
 """Of one worker without an answer in between."""
 _MAX_REASONS = 4
 _LOOK_SECONDS = 2.0
-_PAUSE_SECONDS = 1.0
 _SILENCE_SECONDS = 45.0
 """Of the head. After 60 Ray ends this process without a word."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterLimits:
-    """How a run uses a cluster."""
-
-    on_gpu: bool
-    num_cpus: int
-    """Cores for each worker, where there are no GPUs."""
-    max_in_flight: int
-    """Batches at one worker at once."""
-    placing_seconds: float
-    """Until a worker that Ray has not placed is no longer counted on; it may still come."""
-
-    def num_workers(self, node: ClusterNode) -> int:
-        """Return how many workers a node has room for."""
-        return node.num_gpus if self.on_gpu else node.num_cpus // self.num_cpus
-
-
-class Seat:
-    """A worker's place on a node, and what became of it."""
-
-    def __init__(self, node: ClusterNode, remote: Remote) -> None:
-        self.node = node
-        self.remote = remote
-        self.is_ready = False
-        self.failure: EmbedIndexError | None = None
-        """Why it is left out; None for one that embeds or may yet."""
-        self.num_in_flight = 0
-        self.tokens_in_flight = 0
-        self.num_tokens = 0
-        """Embedded."""
-        self.num_deaths = 0
-        """Since its last answer."""
-        self.lost = asyncio.Event()
 
 
 class ClusterEmbedder:
@@ -125,6 +92,8 @@ class ClusterEmbedder:
         if self.is_head_lost:
             return
         politely = kind is None
+        if politely:
+            self._tell_account()
         await asyncio.gather(
             *(seat.remote.end(politely=politely and seat.is_ready) for seat in self._seats),
             return_exceptions=True,
@@ -169,6 +138,17 @@ class ClusterEmbedder:
     def workers(self) -> list[tuple[str, int]]:
         """Return nodes whose workers embed at this moment, each with the tokens it has embedded."""
         return [(seat.node.name, seat.num_tokens) for seat in self._seats if seat.is_ready]
+
+    def _tell_account(self) -> None:
+        """Say what each node embedded, and how fast while it was there."""
+        for name in dict.fromkeys(seat.node.name for seat in self._seats):
+            seats = [seat for seat in self._seats if seat.node.name == name and seat.num_tokens]
+            if seats:
+                num_tokens = sum(seat.num_tokens for seat in seats)
+                rate = sum(seat.num_tokens / max(seat.seconds(), 1e-9) for seat in seats)
+                self._tell(f"{name}: {num_tokens:,} tokens, {rate:,.0f} tokens/s.")
+        if self.num_sent_again:
+            self._tell(f"{self.num_sent_again:,} batches were sent again.")
 
     async def _room(self, *, num_tokens: int) -> Seat:
         """Take a place at a worker."""
@@ -216,7 +196,7 @@ class ClusterEmbedder:
         while True:
             try:
                 async with asyncio.timeout(_SILENCE_SECONDS):
-                    nodes = await _aside(self._list_nodes)
+                    nodes = await aside(self._list_nodes)
             except TimeoutError:
                 self.is_head_lost = True
                 await self._fail(
@@ -247,7 +227,7 @@ class ClusterEmbedder:
                 answer = await seat.remote.start()
                 if isinstance(answer, Unusable):
                     raise answer.as_error()
-                await self._prove(_At(seat), answer.access)
+                await self._prove(SeatEmbedder(seat), answer.access)
             except WorkerLostError as error:
                 if error.for_good:
                     await self._leave_out(seat, ServerError(error.said))
@@ -265,16 +245,16 @@ class ClusterEmbedder:
             if seat.num_deaths >= _MAX_DEATHS:
                 died = f"its worker died {seat.num_deaths} times without an answer in between"
                 await self._leave_out(seat, ServerError(died))
-            await asyncio.sleep(_PAUSE_SECONDS * seat.num_deaths)
+            await asyncio.sleep(PAUSE_SECONDS * seat.num_deaths)
         await seat.remote.end(politely=False)
 
     async def _be_placed(self, seat: Seat) -> None:
         """Wait for a worker; one for which Ray finds no place for long is not counted on."""
-        waiting = asyncio.ensure_future(_until_placed(seat.remote))
+        waiting = asyncio.ensure_future(until_placed(seat.remote))
         try:
             done, _ = await asyncio.wait({waiting}, timeout=self._limits.placing_seconds)
             if not done:
-                said = await _aside(seat.remote.describe_wait)
+                said = await aside(seat.remote.describe_wait)
                 message = (
                     f"Ray has placed no worker there for {self._limits.placing_seconds:.0f} s"
                     f" ({said})"
@@ -300,7 +280,7 @@ class ClusterEmbedder:
         seat.is_ready = False
         seat.failure = error
         seat.lost.set()
-        words = error.message.rstrip(".")
+        words = _first_line(error)
         self._tell(f"{seat.node.name} is left out: {words}. {error.remedy}".rstrip())
         failures = [one.failure for one in self._seats if one.failure is not None]
         if len(failures) == len(self._seats):
@@ -310,7 +290,7 @@ class ClusterEmbedder:
 
     def _none_left(self, failures: Sequence[EmbedIndexError]) -> EmbedIndexError:
         reasons = {
-            f"{seat.node.name}: {failure.message}": failure.remedy
+            f"{seat.node.name}: {_first_line(failure)}": failure.remedy
             for seat, failure in zip(self._seats, failures, strict=True)
         }
         told = "; ".join(list(reasons)[-_MAX_REASONS:])
@@ -352,51 +332,6 @@ class ClusterEmbedder:
         self._tasks.append(asyncio.create_task(attended()))
 
 
-async def _until_placed(remote: Remote) -> None:
-    """Ask until an answer comes: what Ray starts again cannot be asked meanwhile."""
-    while True:
-        try:
-            return await remote.be_placed()
-        except WorkerLostError as error:
-            if error.for_good:
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
-class _At:
-    """One worker, seen as an embedder while it is proven."""
-
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
-
-    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
-        """Embed there; raises what that worker's loss or refusal is."""
-        answer = await self._seat.remote.embed(list(token_ids), dimension=dimension)
-        if isinstance(answer, Refused | Unusable):
-            raise answer.as_error()
-        return answer
-
-
-async def _aside(call: Callable[[], T]) -> T:
-    """Call in a thread that nobody waits for at the end: it may never come back."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        try:
-            result, error = call(), None
-        except Exception as raised:  # noqa: BLE001 - raised where it is awaited
-            result, error = None, raised
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await answer
+def _first_line(error: EmbedIndexError) -> str:
+    """Return a reason without the lines of a server's log that may follow it."""
+    return error.message.partition("\n")[0].rstrip(".")

@@ -12,8 +12,9 @@ from embed_index.pipeline.cluster.connection import (
     list_nodes,
 )
 from embed_index.pipeline.cluster.order import WorkOrder, versions
-from embed_index.pipeline.cluster.pool import ClusterEmbedder, ClusterLimits
+from embed_index.pipeline.cluster.pool import ClusterEmbedder
 from embed_index.pipeline.cluster.remote import RemoteWorker
+from embed_index.pipeline.cluster.seat import ClusterLimits
 from embed_index.pipeline.server.service import EmbeddingRequest, EmbeddingService
 from embed_index.schemas.precision import Dtype
 

@@ -107,6 +107,7 @@ class Worker:
                 is_configuration=True,
             )
         order = WorkOrder.model_validate_json(self._order_text)
+        failure: BaseException
         try:
             # Hashing a model's files takes a while, and the loop has calls to answer.
             model = await asyncio.to_thread(_find_same_model, order)
@@ -114,9 +115,11 @@ class Worker:
             self._service = await self._closing.enter_async_context(
                 managed_service([lambda: _server_for(order, model)], request=request)
             )
-        except EmbedIndexError as error:
-            return Unusable.because(error)
-        return Ready(access=self._service.access)
+        except* EmbedIndexError as group:
+            failure = group
+        else:
+            return Ready(access=self._service.access)
+        return Unusable.because(_first(failure))
 
 
 class SameAsBefore:
@@ -148,6 +151,14 @@ class SameAsBefore:
                 f" than before (cosine {cosine:.4f}; at least {min_cosine(access.dtype)})",
                 remedy="Something changed the model's files meanwhile; restore them, run again.",
             )
+
+
+def _first(failure: BaseException) -> EmbedIndexError:
+    """Return the failure that a task group reports first, out of groups within groups."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    assert isinstance(failure, EmbedIndexError)
+    return failure
 
 
 def _end_with(parent: int) -> None:

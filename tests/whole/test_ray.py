@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kill_harness import Rows, differences
+from leak_hunt import hunt
 from process_marks import wait_for
 from ray_cluster import RayCluster, RayNode, kill, no_server_left, servers
 from sglang_fixtures import light_environment
@@ -173,7 +174,8 @@ def test_a_cluster_that_asks_for_a_token_takes_who_has_it(job: RayJob, tmp_path:
     with RayCluster(**has_token) as cluster:
         cluster.add_node(environment=LIGHT)
         job.run("trusted", "--ray", cluster.address, "--limit", "3", environment=has_token)
-        events = job.run("stranger", "--ray", cluster.address, "--limit", "3", expect=4)
+        run = job.start("stranger", "--ray", cluster.address, "--limit", "3")
+        events = job.finish(run, expect=4, in_words_of_ray=True)
 
     assert "does not take this driver" in events[-1]["message"]
     assert "its token where it asks for one" in events[-1]["remedy"]
@@ -186,8 +188,8 @@ def test_a_node_that_cannot_embed_is_left_out_by_name(
 
     events = job.run("partly", "--ray", cluster.address)
 
-    assert f"{bad.name} is left out: " in notices(events)
-    assert good.name not in notices(events)
+    assert f"{bad.name} is left out: The embedding server ended while" in notices(events)
+    assert f"{good.name} is left out" not in notices(events)
 
 
 def test_a_run_without_a_usable_node_names_each(
@@ -295,3 +297,103 @@ def test_a_run_without_ray_imports_nothing_of_it(job: RayJob) -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def doctor(job: RayJob, *arguments: str, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    program = [sys.executable, "-m", "embed_index.jobs.main", "doctor", "--json"]
+    where = ["--state-dir", str(job.folder / "state"), "--milvus-uri", job.uri]
+    done = subprocess.run(
+        [*program, *where, "--model", str(job.model), *arguments],
+        env=os.environ | dict(environment),
+        capture_output=True,
+        text=True,
+    )
+    checks: list[dict[str, str]] = json.loads(done.stdout)
+    return checks
+
+
+def test_doctor_looks_at_each_node_and_at_what_keeps_strangers_out(
+    job: RayJob, light_cluster: RayCluster, tmp_path: Path
+) -> None:
+    checks = doctor(job, "--ray", light_cluster.address, environment={"RAY_AUTH_MODE": ""})
+
+    found = {check["subject"]: check for check in checks}
+    assert found["Ray"]["outcome"] == "ok"
+    assert found["Ray token"]["found"].startswith("RAY_AUTH_MODE is not token")
+    assert found["Ray TLS"]["outcome"] == "warning"
+    assert found["Ray cluster"]["found"].startswith("5 nodes, 0 GPUs")
+    nodes = [check for check in checks if check["subject"] == "node"]
+    assert len(nodes) == 5
+    assert all("GiB free for spilling" in node["found"] for node in nodes)
+    assert {node["outcome"] for node in nodes} <= {"ok", "warning"}
+
+    token = tmp_path / "token"
+    token.write_text("0123456789")
+    token.chmod(0o644)
+    guarded = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    checks = doctor(job, "--ray", "127.0.0.1:9", environment=guarded)
+    problems = {check["subject"]: check for check in checks if check["outcome"] == "problem"}
+    assert "is open to others (mode 0644)" in problems["Ray token"]["found"]
+    assert problems["Ray cluster"]["found"] == "There is no Ray cluster at 127.0.0.1:9."
+
+
+WHISPERING = """
+import sys
+if any(word.endswith("default_worker.py") for word in sys.orig_argv):
+    from pathlib import Path
+    from embed_index.pipeline.server.process import ManagedServer
+    start = ManagedServer.start
+
+    def tell_and_start(server):
+        key = server.key.get_secret_value()
+        (Path({folder!r}) / key[:8]).write_text(key)
+        start(server)
+
+    ManagedServer.start = tell_and_start
+"""
+"""Python's start on a node, told to whisper the random key of each server to the test."""
+
+
+def test_no_key_and_no_text_stands_in_rays_files_or_in_any_process(
+    job: RayJob, cluster: RayCluster, tmp_path: Path
+) -> None:
+    whispered, hook = tmp_path / "whispered", tmp_path / "hook"
+    for folder in (whispered, hook):
+        folder.mkdir()
+    (hook / "sitecustomize.py").write_text(WHISPERING.format(folder=str(whispered)))
+    path = f"{hook}{os.pathsep}{LIGHT['PYTHONPATH']}"
+    for _ in range(2):
+        cluster.add_node(environment=SLOW | {"PYTHONPATH": path})
+    run = job.start("secret", "--ray", cluster.address, "--max-in-flight", "1")
+    wait_for(lambda: "embeds now, too" in job.events_text() and len(list(whispered.iterdir())) == 2)
+    keys = [file.read_text() for file in whispered.iterdir()]
+    during = [hunt(key, folders=[cluster.folder]) for key in keys]
+    kill(cluster.workers()[0])
+    job.finish(run)
+    text = next(iter(job.rows("secret").values())).text
+    assert text is not None
+    after = [hunt(secret, folders=[cluster.folder]) for secret in (*keys, text[:40])]
+
+    assert all(num_read > 50 and hits == [] for num_read, hits in during + after)
+    shown = cluster.folder / "planted"
+    shown.write_text(f"... {keys[0]} ...")
+    assert hunt(keys[0], folders=[cluster.folder])[1] == [str(shown)]
+
+
+@pytest.mark.slow
+def test_two_real_servers_write_the_rows_of_one_and_other_models_are_left_out(
+    job: RayJob, cluster: RayCluster
+) -> None:
+    """Two nodes have SGLang itself, two its stand-in, whose vectors are others."""
+    job.run("one")
+    job.run("many", "--limit", "3")
+    _real = [cluster.add_node() for _ in range(2)]
+    light = [cluster.add_node(environment=LIGHT) for _ in range(2)]
+    with no_server_left():
+        events = job.run("many", "--ray", cluster.address)
+
+    assert list(differences(job.rows("one"), job.rows("many"))) == []
+    for node in light:
+        assert f"{node.name} is left out: many_v1: the embedding server gives the canary" in (
+            notices(events)
+        )

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from embed_index.pipeline.cluster import pool
+from embed_index.pipeline.cluster import pool, seat
 from embed_index.pipeline.cluster.connection import ClusterNode
 from embed_index.pipeline.cluster.order import Ready, Refused, Unusable
-from embed_index.pipeline.cluster.pool import ClusterEmbedder, ClusterLimits
+from embed_index.pipeline.cluster.pool import ClusterEmbedder
 from embed_index.pipeline.cluster.remote import WorkerLostError
+from embed_index.pipeline.cluster.seat import ClusterLimits
 from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
 from embed_index.pipeline.embedding.preflight import ServerAccess
 from embed_index.pipeline.embedding.wire import ServerDialect
@@ -146,7 +147,8 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(seat, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(pool, "_LOOK_SECONDS", 0.02)
 
 
@@ -186,6 +188,10 @@ async def test_a_lost_workers_batches_are_embedded_elsewhere_and_it_is_used_agai
         await embed_all(embedder, range(8, 16))
 
     assert embedder.num_sent_again > 0
+    assert f"{embedder.num_sent_again} batches were sent again." in cluster.told
+    assert any(
+        x.startswith(f"{lost.node.name}: {2 * len(lost.embedded)} tokens, ") for x in cluster.told
+    )
     assert lost.num_starts == 2
     assert lost.embedded
     assert any("a (node aaaaaaaa) was lost (the worker died)" in told for told in cluster.told)
