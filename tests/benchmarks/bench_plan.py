@@ -35,7 +35,7 @@ def write_corpus(folder: Path, *, num_documents: int) -> None:
     """Write documents that begin with their number; what follows comes again in the next file."""
     from bench_memory import make_words
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     rng = random.Random(1)
     words = make_words(rng, NUM_WORDS)
     sentences = [" ".join(rng.choices(words, k=12)) for _ in range(20_000)]
