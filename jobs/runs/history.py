@@ -49,6 +49,8 @@ class CollectionStatus:
     """Who works on it at this moment; None for nobody."""
     last_run: PastRun | None
     last_success: PastRun | None
+    last_complete: PastRun | None
+    """That brought the collection in step, be it with more dead letters than allowed."""
     versions: tuple[VersionCounts, ...]
     """The oldest first."""
     asked_at: datetime
@@ -73,12 +75,14 @@ def read_status(settings: JobSettings) -> CollectionStatus:
         # Asked before the runs are read: one that ends in between is then seen as ended.
         holder = _holder(path)
         last, success = ledger.runs.last(), ledger.runs.last_success()
+        complete = ledger.runs.last_complete()
         once_live = ledger.once_live()
         return CollectionStatus(
             collection=settings.collection,
             holder=holder,
             last_run=None if last is None else _past(last, holder, ledger),
             last_success=None if success is None else _past(success, holder, ledger),
+            last_complete=None if complete is None else _past(complete, holder, ledger),
             versions=tuple(
                 VersionCounts(
                     name=name,

@@ -46,13 +46,14 @@ def history_as_json(runs: Sequence[PastRun]) -> str:
 
 def status_as_text(status: CollectionStatus) -> str:
     """Return one fact a line."""
-    holder, success = status.holder, status.last_success
+    holder, complete = status.holder, status.last_complete
     fresh = "never brought in step here"
-    ended = None if success is None else success.record.finished_at
-    if success is not None and ended is not None and status.fresh_seconds is not None:
-        ago = _span(status.fresh_seconds)
-        but = _but(success.record.counters)
-        fresh = f"in step {ago} ago, at {in_words(ended)} ({success.record.version}){but}"
+    ended = None if complete is None else complete.record.finished_at
+    if complete is not None and ended is not None:
+        ago = _span((status.asked_at - ended).total_seconds())
+        letters = complete.record.counters.num_dead_letters
+        but = f" but for {letters:,} dead letter{'s' * (letters > 1)}" if letters else ""
+        fresh = f"in step {ago} ago, at {in_words(ended)} ({complete.record.version}){but}"
     facts = [
         ("collection", status.collection),
         ("running", "no" if holder is None else _words(status)),

@@ -153,13 +153,15 @@ class RunHistory:
         """Return the newest run that ended well, dead letters within what is allowed."""
         return next(self._select("WHERE outcome = 'done' ORDER BY id DESC LIMIT ?", 1), None)
 
+    def last_complete(self) -> RunRecord | None:
+        """Return the newest run that read all of the corpus, with however many dead letters."""
+        complete = "WHERE outcome IN ('done', 'dead_letters') ORDER BY id DESC LIMIT ?"
+        return next(self._select(complete, 1), None)
+
     def last_num_files(self) -> int:
         """Return how many files the corpus had when a run last read all of it; 0 if unknown."""
-        for run in self._select(
-            "WHERE outcome IN ('done', 'dead_letters') ORDER BY id DESC LIMIT ?", 1
-        ):
-            return run.counters.num_files
-        return 0
+        run = self.last_complete()
+        return 0 if run is None else run.counters.num_files
 
     def latest(self, *, max_runs: int = -1) -> Iterator[RunRecord]:
         """Yield runs, newest first; all of them by default."""

@@ -107,6 +107,18 @@ def test_times_are_told_with_their_zone(
     assert record["started_at"].endswith("+00:00")
 
 
+def test_a_first_run_with_too_many_dead_letters_has_brought_the_rest_in_step(
+    lite_job: JobFolder,
+) -> None:
+    lite_job.write({**CORPUS, "bad": None})
+    lite_job.run(expect=3)
+
+    text = lite_job.on_ledger("status").stdout
+
+    assert re.search(r"freshness +in step .* ago, at .* but for 1 dead letter\n", text)
+    assert status(lite_job)["fresh_seconds"] is None
+
+
 def test_status_tells_last_run_freshness_and_counts(lite_job: JobFolder) -> None:
     lite_job.write({**CORPUS, "bad": None})
     lite_job.run("--max-dead-letters", "1")
