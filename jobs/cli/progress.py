@@ -42,7 +42,7 @@ class Reporter(Protocol):
     def notice(self, message: str) -> None:
         """Tell of trouble that the run gets over by itself, such as a server started again."""
 
-    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:
+    def finished(self, summary: RunSummary, *, failure: BaseException | None = None) -> None:
         """Give the closing summary.
 
         Args:
@@ -89,7 +89,7 @@ class PlainReporter:
         if not self._quiet:
             tqdm.write(message, file=self._stream)
 
-    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:
+    def finished(self, summary: RunSummary, *, failure: BaseException | None = None) -> None:
         """Write the closing summary; a failure carries it, so that its own line comes first."""
         self.close()
         if self._quiet:
@@ -225,7 +225,7 @@ class JsonReporter(PlainReporter):
         """Write a notice event."""
         self._event("notice", {"message": message})
 
-    def finished(self, summary: RunSummary, *, failure: Exception | None = None) -> None:  # noqa: ARG002
+    def finished(self, summary: RunSummary, *, failure: BaseException | None = None) -> None:  # noqa: ARG002
         """Write the summary, which is what the run results in."""
         _write_event(self._results, "summary", summary.to_dict())
 

@@ -1,7 +1,8 @@
 """One run of a job: the corpus indexed, the collection settled, the outcome recorded."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from embed_index.jobs.adapters.ledgers import locked_collection
 from embed_index.jobs.adapters.live_version import target_of
 from embed_index.jobs.adapters.open_job import OpenJob, open_job
 from embed_index.jobs.adapters.places import ledger_path, open_job_store
-from embed_index.jobs.cli.failures import exit_code
+from embed_index.jobs.cli.failures import exit_code, first_cause
 from embed_index.jobs.cli.progress import Reporter
 from embed_index.jobs.runs.indexing_pass import IndexingPass
 from embed_index.jobs.runs.predicted import keep_prediction, plan_within_limits
@@ -56,7 +57,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
         stack.enter_context(locked_collection(settings))
         ledger = stack.enter_context(Ledger(ledger_path(settings, settings.collection)))
         run = RecordedRun(settings, ledger=ledger, began=began)
-        with run.under_way():
+        with _summed_up(run, reporter=reporter), run.under_way():
             question = _question_of(settings)
             inputs = check_inputs(
                 settings,
@@ -217,6 +218,17 @@ def _vector_finder(job: OpenJob, *, kept: KeptReader | None) -> VectorFinder:
         find_vectors_by_text, reader=reader, version=target.vectors_of, contract=target.contract
     )
     return lambda documents: in_live(documents) | in_target(documents)
+
+
+@contextmanager
+def _summed_up(run: RecordedRun, *, reporter: Reporter) -> Iterator[None]:
+    """Report what a run did before it failed or was stopped in this context, if anything."""
+    try:
+        yield
+    except BaseException as error:
+        if run.tally.num_documents_read:
+            reporter.finished(run.summary(), failure=first_cause(error))
+        raise
 
 
 def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) -> RunSummary:

@@ -1,5 +1,7 @@
 """A corpus of which less can be seen than the night before: files, rows or values."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 from job_fixtures import JobFolder
@@ -65,6 +67,8 @@ def test_a_night_that_sees_fewer_than_half_of_the_files_deletes_nothing(
     for _ in range(2):
         refused = job.run(*flags, expect=2)
         assert "the corpus has 2 files, and had 5 when it was last read" in refused.stderr
+        # What was done all the same.
+        assert re.search(r"\ndocuments +2 \(.*2 unchanged", refused.stderr)
         assert job.doc_hashes("v1").keys() == set(names)
     audit = ("verify", "--repair", *job.arguments(*flags)[1:])
     at = audit.index("--collection")
