@@ -18,8 +18,6 @@ Replies of a server that refuses repeat the input, so nothing of their text is k
 """
 
 import asyncio
-import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +31,7 @@ from embed_index.pipeline.embedding.answers import OversizedAnswerError, ask
 from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.embedder import RequestRefusedError
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
+from embed_index.pipeline.embedding.failures import Failures, Outage, TransientError
 from embed_index.pipeline.embedding.wire import (
     AlteredInputError,
     MalformedReplyError,
@@ -63,24 +62,6 @@ _AWAY = frozenset({429, 502, 503, 504})
 _DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
 
-class _TransientError(Exception):
-    """The request may succeed when it is sent again."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        dropped: bool = False,
-        answered: bool = False,
-        wait_seconds: float = 0.0,
-    ) -> None:
-        super().__init__(reason)
-        self.dropped = dropped
-        self.answered = answered
-        """The server was there, with room, and failed."""
-        self.wait_seconds = wait_seconds
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
     """What may be sent, and how long an answer may take."""
@@ -106,6 +87,7 @@ class EmbeddingClient:
         retry: Backoff = _DEFAULT_RETRY,
         dialect: ServerDialect = _FULL_DIALECT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare the pool; nothing is sent yet.
 
@@ -115,12 +97,14 @@ class EmbeddingClient:
             retry: When to give up on a server that fails.
             dialect: How requests are put.
             sleep: Waits between attempts.
+            tell: Called with a sentence for people when the server stays away, and when it is back.
         """
         self._endpoint = endpoint
         self._limits = limits
         self._retry = retry
         self._dialect = dialect
         self._sleep = sleep
+        self._outage = Outage(endpoint.url, deadline_seconds=retry.deadline_seconds, tell=tell)
         self._http = endpoint.http_client()
         self._headers = {**endpoint.bearer(), "Content-Type": "application/json"}
         self._tokens_in_flight = 0
@@ -199,11 +183,14 @@ class EmbeddingClient:
     async def _embed_body(
         self, body: bytes, *, num_vectors: int, num_tokens: int, dimension: int
     ) -> Vectors:
-        failures = _Failures(self._endpoint.url, policy=self._retry, sleep=self._sleep)
+        failures = Failures(
+            self._endpoint.url, policy=self._retry, sleep=self._sleep, outage=self._outage
+        )
         num_malformed = num_unusable = 0
         while True:
             try:
                 reply = await self._post(body, num_vectors=num_vectors)
+                self._outage.end()
                 return decode_reply(
                     reply,
                     num_vectors=num_vectors,
@@ -211,7 +198,7 @@ class EmbeddingClient:
                     cut=not self._dialect.cuts,
                     num_tokens=num_tokens if self._dialect.counts_tokens else None,
                 )
-            except _TransientError as failure:
+            except TransientError as failure:
                 await failures.wait(failure)
             except AlteredInputError as error:
                 raise RequestRefusedError("altered_input", detail=str(error)) from error
@@ -244,15 +231,15 @@ class EmbeddingClient:
                     max_bytes=_ANSWER_BYTES + num_vectors * _VECTOR_BYTES,
                 )
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise _TransientError(f"no answer within {seconds:.0f} s") from error
+            raise TransientError(f"no answer within {seconds:.0f} s") from error
         except _DROPPED as error:
-            raise _TransientError("the connection was dropped", dropped=True) from error
+            raise TransientError("the connection was dropped", dropped=True) from error
         except OversizedAnswerError as error:
-            raise _TransientError(f"an answer of {error}", answered=True) from error
+            raise TransientError(f"an answer of {error}", answered=True) from error
         except httpx.DecodingError as error:
-            raise _TransientError("an answer that cannot be decompressed", answered=True) from error
+            raise TransientError("an answer that cannot be decompressed", answered=True) from error
         except httpx.TransportError as error:
-            raise _TransientError(f"no connection ({error})") from error
+            raise TransientError(f"no connection ({error})") from error
         if response.status_code != httpx.codes.OK:
             self._raise_for_status(response)
         return response.content
@@ -264,7 +251,7 @@ class EmbeddingClient:
                 f"refused_{status}", detail=f"the embedding server answered with status {status}"
             )
         if status in _TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _TransientError(
+            raise TransientError(
                 f"status {status}",
                 answered=status not in _AWAY,
                 wait_seconds=retry_after_seconds(
@@ -281,38 +268,3 @@ class EmbeddingClient:
             f"The embedding server at {url} answered /v1/embeddings with status {status}.",
             remedy="Check that the address is that of an OpenAI-compatible embeddings server.",
         )
-
-
-class _Failures:
-    """The failures of one request: waits before the next attempt, or gives up."""
-
-    def __init__(
-        self, url: str, *, policy: Backoff, sleep: Callable[[float], Awaitable[None]]
-    ) -> None:
-        self._url = url
-        self._policy = policy
-        self._sleep = sleep
-        self._count = 0
-        self._num_answered = 0
-        self._began = 0.0
-
-    async def wait(self, failure: _TransientError) -> None:
-        """Wait as the policy says; raise ServerError where it gives up."""
-        self._count += 1
-        self._num_answered += failure.answered
-        now = time.monotonic()
-        if self._count == 1:
-            self._began = now
-            if failure.dropped:
-                # Most likely an idle connection that the server closed: a fresh one will do.
-                return
-        ceiling = self._policy.ceiling_seconds(self._count)
-        delay = max(failure.wait_seconds, random.uniform(0.0, ceiling))  # noqa: S311
-        failing = now - self._began
-        if self._policy.gives_up(self._num_answered, seconds_failing=failing, delay_seconds=delay):
-            raise ServerError(
-                f"The embedding server at {self._url} failed {self._count} times "
-                f"in {failing:.0f} s; last: {failure}.",
-                remedy="Check the server and its log, then run again: nothing done is lost.",
-            ) from failure
-        await self._sleep(delay)

@@ -116,6 +116,7 @@ async def external_service(
                     endpoint,
                     request=replace(request, max_tokens=max(request.max_tokens, longest)),
                     access=access,
+                    tell=request.tell,
                 )
             )
             life = ServerLife(
@@ -135,7 +136,11 @@ def _patience(request: EmbeddingRequest, *, away: float = 0.0) -> Patience:
 
 
 def _client(
-    endpoint: EmbeddingEndpoint, *, request: EmbeddingRequest, access: ServerAccess
+    endpoint: EmbeddingEndpoint,
+    *,
+    request: EmbeddingRequest,
+    access: ServerAccess,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> EmbeddingClient:
     return EmbeddingClient(
         endpoint,
@@ -147,6 +152,7 @@ def _client(
         ),
         retry=Backoff(deadline_seconds=request.away_seconds),
         dialect=access.dialect,
+        tell=tell,
     )
 
 

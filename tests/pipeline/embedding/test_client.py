@@ -30,6 +30,7 @@ from misbehaving_server import (
 )
 from pydantic import SecretStr
 
+from embed_index.pipeline.embedding import failures
 from embed_index.pipeline.embedding.backoff import Backoff, retry_after_seconds
 from embed_index.pipeline.embedding.client import (
     ClientLimits,
@@ -85,11 +86,12 @@ def connect(waits: Waits) -> Connect:
         always: Behaviour = embeds,
         limits: ClientLimits = LIMITS,
         dialect: ServerDialect = FULL,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> AsyncIterator[tuple[MisbehavingServer, EmbeddingClient]]:
         async with misbehaving_server(*script, always=always) as server:
             endpoint = EmbeddingEndpoint.from_settings(server.url, key=SecretStr(KEY), model="m")
             async with EmbeddingClient(
-                endpoint, limits=limits, retry=RETRY, dialect=dialect, sleep=waits
+                endpoint, limits=limits, retry=RETRY, dialect=dialect, sleep=waits, tell=tell
             ) as client:
                 yield server, client
 
@@ -268,6 +270,27 @@ async def test_a_server_that_is_away_is_waited_for_however_often_it_fails(
     async with connect(*[away] * 20) as (server, client):
         assert await client.embed([ids(1)], dimension=WIDTH) == expected(ids(1))
     assert len(server.requests) == 21
+
+
+async def test_a_server_that_stays_away_is_told_of_once_and_so_is_its_return(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "_TELL_SECONDS", 0.0)
+    told: list[str] = []
+    async with connect(*[says(503)] * 6, tell=told.append) as (server, client):
+        await asyncio.gather(*(client.embed([ids(n)], dimension=WIDTH) for n in (1, 2)))
+        await client.embed([ids(3)], dimension=WIDTH)
+
+    away, back = told
+    assert away.startswith(f"the embedding server at {server.url} has failed for 0 s (status 503);")
+    assert back == f"the embedding server at {server.url} answers again"
+
+
+async def test_passing_trouble_is_not_worth_a_word(connect: Connect) -> None:
+    told: list[str] = []
+    async with connect(says(503), drops, tell=told.append) as (_, client):
+        await client.embed([ids(1)], dimension=WIDTH)
+    assert told == []
 
 
 async def test_a_server_that_is_not_there_is_a_server_error() -> None:
