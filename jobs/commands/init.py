@@ -48,5 +48,7 @@ def init(
         click.echo(f"{output} is written; read it before you run it", err=True)
     for what in draft.unreadable:
         click.echo(f"not looked at: {what}", err=True)
+    for notice in draft.notices:
+        click.echo(notice, err=True)
     if draft.open_question:
         click.echo(f"to decide: {draft.open_question}", err=True)

@@ -43,6 +43,8 @@ class Draft:
     """Empty for none."""
     unreadable: tuple[str, ...]
     """Files that were not looked at, and why."""
+    notices: tuple[str, ...]
+    """What should be said of files that are no part of the corpus."""
 
 
 def draft_job_file(corpus: str, *, folder: Path, settings: JobSettings) -> Draft:
@@ -129,6 +131,7 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
         text="\n".join((head, *sections)),
         open_question=_open_question(survey, text=text.column, identity=identity),
         unreadable=survey.unreadable,
+        notices=survey.notices,
     )
 
 

@@ -5,7 +5,7 @@ to nowhere is an error, links are followed, and a table whose folder holds dead 
 """
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,25 @@ class Listing:
     stores their addresses."""
     ignored: tuple[Node, ...]
     """Folders and Parquet files left out because of how they are called."""
+    unlike: tuple[Node, ...]
+    """Files left out that may well hold rows, because they are not called `*.parquet`."""
+
+    def notices(self) -> list[str]:
+        """Return what should be said of files that are not read, for people."""
+        told = []
+        if self.ignored:
+            told.append(
+                "input: not read because of their names, which begin with '_' or '.':"
+                f" {len(self.ignored):,}, such as {self.ignored[0]}; give it as --input of its own"
+                " if it belongs to the corpus"
+            )
+        if self.unlike:
+            told.append(
+                f"input: not read because their names do not end in {SUFFIX}:"
+                f" {len(self.unlike):,}, such as {self.unlike[0]}; give it as --input of its own if"
+                " it is Parquet and belongs to the corpus"
+            )
+        return told
 
 
 def list_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> Listing:
@@ -55,22 +74,35 @@ def list_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> Lis
         once.setdefault(node.resolved(), node)
     nodes = list(once.values())
     walk.refuse_tables(nodes)
-    ignored = {str(node): node for node in walk.ignored if node.resolved() not in once}
     files = tuple(node.file() for node in nodes)
-    return Listing(files=files, names=_shorten(files), ignored=tuple(ignored.values()))
+    return Listing(
+        files=files,
+        names=_shorten(files),
+        ignored=_left_out(walk.ignored, once),
+        unlike=_left_out(walk.unlike, once),
+    )
+
+
+def _left_out(nodes: Sequence[Node], found: Mapping[Hashable, Node]) -> tuple[Node, ...]:
+    left = {str(node): node for node in nodes if node.resolved() not in found}
+    return tuple(left.values())
 
 
 def _find(text: str, walk: Walk, storage: Storage) -> Sequence[Node]:
     found: Sequence[Node]
     named, top, parts = _place_of(text, storage)
+    num_before = len(walk.unlike)
     if named.exists():
         found, flaw = list(walk.whole(named)), f"holds no *{SUFFIX} file"
+        if unlike := walk.unlike[num_before:]:
+            flaw += f", but others, such as {unlike[0].name}"
     else:
         found = list({str(node): node for node in walk.matching(top, parts)}.values())
         flaw = "matches no file" if is_pattern(text) else "does not exist"
     if not found:
         raise ConfigurationError(
-            f"input: {text} {flaw}", remedy="Give Parquet files, folders or glob patterns."
+            f"input: {text} {flaw}",
+            remedy="Give Parquet files, folders or glob patterns, such as 'corpus/*.parq'.",
         )
     return sorted(found, key=lambda node: str(node).split("/"))
 

@@ -21,7 +21,6 @@ from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.looks import Look, runs
-from embed_index.pipeline.corpus.nodes import Node
 from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
 from embed_index.pipeline.corpus.row_groups import RowGroup
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
@@ -100,8 +99,7 @@ class ParquetSource:
         names = [column.name for column in self.carried_columns]
         self._prefix_places = tuple(names.index(name) for name in prefix_columns)
         self._num_nulls: Counter[int] = Counter()
-        self._notices = [] if not listing.ignored else [_tell_ignored(listing.ignored)]
-        self._notices += (*said, *lacking)
+        self._notices = [*listing.notices(), *said, *lacking]
 
     def read(self, memory: FileMemory | None = None, /) -> Iterator[RowBatch]:
         """Yield the rows of all files in order, except for those that memory holds.
@@ -242,10 +240,3 @@ class ParquetSource:
 def _is_signed(file: CorpusFile, parquet: pq.ParquetFile) -> bool:
     with kept_in_place(file):
         return is_signed(file, parquet.metadata)
-
-
-def _tell_ignored(ignored: Sequence[Node]) -> str:
-    return (
-        f"input: not read because of their names, which begin with '_' or '.': {len(ignored):,},"
-        f" such as {ignored[0]}; give it as --input of its own if it belongs to the corpus"
-    )

@@ -72,6 +72,8 @@ class CorpusSurvey:
     """Those that every file has, in the order of the first."""
     unreadable: tuple[str, ...]
     """What is wrong with files that were left out, for people."""
+    notices: tuple[str, ...]
+    """What should be said of files that are not read because of their names, for people."""
 
 
 def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> CorpusSurvey:
@@ -85,11 +87,11 @@ def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> C
         ConfigurationError: There is no file that can be read.
         UnavailableError: A store stays away.
     """
-    listed = list_corpus(inputs, storage=storage).files
+    listing = list_corpus(inputs, storage=storage)
     schemas: dict[CorpusFile, pa.Schema] = {}
     num_rows = 0
     errors: list[ConfigurationError] = []
-    for file in listed:
+    for file in listing.files:
         try:
             with open_parquet(file) as parquet:
                 num_rows += parquet.metadata.num_rows
@@ -120,6 +122,7 @@ def survey_corpus(inputs: Sequence[str], *, storage: Storage | None = None) -> C
         num_rows_seen=num_rows_seen,
         columns=tuple(_looked_at(field, values.get(field.name, [])) for field in shared),
         unreadable=tuple(error.message.removeprefix("input: ") for error in errors),
+        notices=tuple(listing.notices()),
     )
 
 

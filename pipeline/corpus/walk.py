@@ -1,6 +1,8 @@
 """Search folders for Parquet files, by what names mean in other people's tools.
 
-What begins with `_` or `.` is left out, as Spark, Hive and pyarrow do, unless it is named.
+What begins with `_` or `.` is left out, as Spark, Hive and pyarrow do, unless it is named. Of a
+folder only `*.parquet` is read, though Impala writes `.parq` and Hive, Athena and BigQuery may
+write no ending at all.
 """
 
 import re
@@ -14,6 +16,12 @@ from embed_index.schemas.errors import ConfigurationError
 SUFFIX = ".parquet"
 _NOT_OURS = "lost+found"
 _WILD = re.compile(r"[*?\[]")
+_LIKE_ROWS = re.compile(
+    r"[^.]*\d[^.]*"
+    r"|.+\.(parq|pq|parquet|csv|tsv|jsonl?|ndjson|arrow|feather|orc|avro)"
+    r"(\.(gz|bz2|xz|zst|lz4|snappy|zip|\d+))?",
+    re.IGNORECASE,
+)
 
 
 class Walk:
@@ -21,6 +29,8 @@ class Walk:
 
     def __init__(self) -> None:
         self.ignored: list[Node] = []
+        self.unlike: list[Node] = []
+        """Files in folders that may well hold rows, and are not called `*.parquet`."""
         self._names: dict[str, frozenset[str]] = {}
         """What stands in the folders that were looked into."""
 
@@ -28,6 +38,7 @@ class Walk:
         """Yield a file that was named, or the Parquet files in and below a folder."""
         if node.is_folder():
             for _, files in self._folders(node, seen=set()):
+                self.unlike += (file for file in files if _may_hold_rows(file))
                 yield from (file for file in files if _has_suffix(file))
         elif node.is_file():
             yield node
@@ -133,6 +144,10 @@ def _may_be_folder(node: Node) -> bool:
 def _has_suffix(node: Node) -> bool:
     stem, dot, ending = node.name.rpartition(".")
     return bool(stem and dot) and f".{ending}".lower() == SUFFIX
+
+
+def _may_hold_rows(node: Node) -> bool:
+    return not _has_suffix(node) and bool(_LIKE_ROWS.fullmatch(node.name))
 
 
 def _is_hidden(name: str) -> bool:

@@ -34,6 +34,18 @@ def write(path: str, **columns: object) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+def test_a_draft_names_files_that_are_not_read() -> None:
+    write("corpus/a.parquet", id=[*range(9)], body=PROSE)
+    write("corpus/b.parq", id=[*range(9)], body=PROSE)
+    write("corpus/_c.parquet", id=[*range(9)], body=PROSE)
+
+    done = init("corpus")
+
+    hidden, unlike = [line for line in done.stderr.splitlines() if "not read" in line]
+    assert "_c.parquet" in hidden
+    assert "b.parq;" in unlike
+
+
 def test_a_draft_says_what_it_took_and_why() -> None:
     write("News 2026.parquet", id=[*range(9)], body=PROSE, source=["a"] * 9, product=["x"] * 9)
 

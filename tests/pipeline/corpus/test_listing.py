@@ -59,6 +59,38 @@ def test_leftovers_are_left_out_and_counted(
     assert {path.name for path in found.ignored} == {*leftovers, "_part-1.parquet"}
 
 
+ROWS_BY_OTHER_NAMES = ["b.parq", "c.PQ", "d.parquet.gz", "e.csv", "f.jsonl", "sub/part-00000"]
+
+
+def test_files_that_may_hold_rows_and_are_not_read_are_named(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in [*ROWS_BY_OTHER_NAMES, "README.md", "LICENSE", "x.toml"]))
+    touch(tmp_path / "a.parquet", tmp_path / "a.parquet.sha256")
+
+    found = listed(tmp_path)
+    (notice,) = found.notices()
+
+    assert found.names == ("a.parquet",)
+    assert {str(path) for path in found.unlike} == {str(tmp_path / x) for x in ROWS_BY_OTHER_NAMES}
+    assert f"do not end in .parquet: 6, such as {tmp_path}/b.parq; give it as --input" in notice
+
+
+def test_files_of_other_names_that_are_given_are_no_news(tmp_path: Path) -> None:
+    touch(tmp_path / "a.parquet", tmp_path / "b.parq", tmp_path / "sub" / "c.parq")
+
+    found = listed(tmp_path, tmp_path / "**" / "*.parq")
+
+    assert sorted(found.names) == ["a.parquet", "b.parq", "sub/c.parq"]
+    assert not found.notices()
+    assert not listed(tmp_path / "*.parquet").notices()
+
+
+def test_a_folder_of_parquet_by_another_name_is_no_empty_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "b.parq")
+
+    with pytest.raises(ConfigurationError, match=r"\*\.parquet file, but others, such as b\.parq"):
+        listed(tmp_path)
+
+
 @pytest.mark.parametrize("named", ["_in", "_*", "_in/*.parquet", "_in/part-0.parquet", "**/_in"])
 def test_a_leftover_that_is_named_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str

@@ -105,6 +105,7 @@ def test_folders_and_patterns_find_what_they_find_on_a_disk(
         "x.parquet/p.parquet",
     ]
     hidden = ["_SUCCESS", "_temporary/a.parquet", ".part-0.parquet.crc", "sub/_a.parquet", "a.txt"]
+    hidden += ["b.parq", "sub/part-00000"]
     for name in (*names, *hidden):
         file = tmp_path / "corpus" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,7 @@ def test_folders_and_patterns_find_what_they_find_on_a_disk(
         str(file).removeprefix(f"{tmp_path}/corpus/") for file in local.files
     ]
     assert [node.name for node in stored.ignored] == [node.name for node in local.ignored]
+    assert [node.name for node in stored.unlike] == [node.name for node in local.unlike]
 
 
 @pytest.mark.parametrize(
