@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from embed_index.jobs.cli.job_file import JOB_FILE
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, settings_of
 
@@ -149,7 +150,7 @@ def job_file_option(command: Decorated) -> Decorated:
     option = click.option(
         "--job",
         "job_file",
-        type=click.Path(path_type=Path),
+        type=JOB_FILE,
         metavar="JOB.toml",
         help="Take settings from this job file, too.",
     )

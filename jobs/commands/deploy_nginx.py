@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.job_file import JOB_FILE
 from embed_index.jobs.deployment.options import (
     HOST,
     deployed_settings,
@@ -18,7 +19,7 @@ _ACCESS_LOG = "/var/log/nginx/embed-index.log"
 @click.option(
     "--job",
     "job_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=JOB_FILE,
     metavar="JOB.toml",
     help="Take port and longest request from this job file.",
 )

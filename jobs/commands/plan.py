@@ -1,19 +1,17 @@
 """`embed-index plan`: what a run would do and cost."""
 
-from pathlib import Path
 from typing import Literal
 
 import click
 
+from embed_index.jobs.cli.job_file import JOB_FILE
 from embed_index.jobs.cli.options import SettingCommand, job_options
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
-@click.argument(
-    "job_file", type=click.Path(path_type=Path), metavar="[JOB.toml]", required=False, default=None
-)
+@click.argument("job_file", type=JOB_FILE, metavar="[JOB.toml]", required=False, default=None)
 @click.option(
     "--sample",
     metavar="X",

@@ -1,19 +1,16 @@
 """`embed-index run`: the job."""
 
-from pathlib import Path
-
 import click
 
 from embed_index.jobs.cli.failures import Invocation
+from embed_index.jobs.cli.job_file import JOB_FILE
 from embed_index.jobs.cli.options import SettingCommand, job_options
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
-@click.argument(
-    "job_file", type=click.Path(path_type=Path), metavar="[JOB.toml]", required=False, default=None
-)
+@click.argument("job_file", type=JOB_FILE, metavar="[JOB.toml]", required=False, default=None)
 @with_settings(required=("input", "collection"))
 @job_options
 @click.pass_context

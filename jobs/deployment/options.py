@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.job_file import JOB_FILE
 from embed_index.jobs.deployment.deployment import Deployment, absolute, installed_program
 from embed_index.jobs.settings.loading import load_settings
 from embed_index.schemas.settings import JobSettings
@@ -34,7 +35,7 @@ MAIL = Matching("mail address", pattern=r"[A-Za-z0-9._+-]+(@[A-Za-z0-9.-]+)?", e
 job_option = click.option(
     "--job",
     "job_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=JOB_FILE,
     metavar="JOB.toml",
     required=True,
     help="The job file that the settings come from.",

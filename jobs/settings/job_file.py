@@ -1,12 +1,13 @@
 """Reads a job file: TOML with one section per area."""
 
-import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from glob import has_magic
 from pathlib import Path
 
+from embed_index.jobs.cli.job_file import no_job_file
 from embed_index.jobs.settings.sourced import Sourced, refuse, split
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
@@ -68,9 +69,11 @@ def _parse(path: Path) -> dict[str, object]:
         # Some editors put a byte order mark before the text.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
+        if has_magic(path.name):
+            raise no_job_file(str(path), what="a pattern") from None
         raise ConfigurationError(
             f"job file {path} does not exist",
-            remedy="Check the path, or pass the settings as flags.",
+            remedy="Check the path, or pass the settings as flags: the corpus is --input.",
         ) from None
     except OSError as error:
         raise ConfigurationError(
@@ -96,12 +99,7 @@ def _refuse_corpus(path: Path) -> None:
         with path.open("rb") as file:
             what = "a Parquet file" if file.read(len(_PARQUET)) == _PARQUET else ""
     if what:
-        named = shlex.quote(str(path))
-        raise ConfigurationError(
-            f"{path} is {what}, not a job file",
-            remedy=f"Write a job file for it with `embed-index init {named}`, or index it with"
-            f" `embed-index run --input {named} --collection NAME`.",
-        )
+        raise no_job_file(str(path), what=what)
 
 
 def _typed(field: SettingField, sourced: Sourced) -> Sourced:

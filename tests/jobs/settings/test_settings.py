@@ -333,6 +333,13 @@ def test_a_corpus_in_place_of_a_job_file_is_told_how_to_index_it(
     assert f"`embed-index run --input {corpus} --collection NAME`" in refused.value.remedy
 
 
+def test_of_a_job_file_that_is_not_there_one_learns_how_a_corpus_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(job_file=Path("corpus/a.parquet"), environ={}, folder=tmp_path)
+
+    assert "--input" in refused.value.remedy
+
+
 @pytest.mark.parametrize(
     "sources",
     [
