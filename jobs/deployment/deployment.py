@@ -42,6 +42,14 @@ class Deployment:
         return ":".join(dict.fromkeys(map(str, folders)))
 
     @property
+    def _kept(self) -> tuple[Path, ...]:
+        """What a run writes again and again."""
+        settings = self.settings
+        database = None if "://" in settings.milvus_uri else Path(settings.milvus_uri)
+        files = (database, settings.keep_vectors, settings.metrics_file, settings.report)
+        return tuple(path for path in files if path is not None)
+
+    @property
     def written_folders(self) -> tuple[Path, ...]:
         """The folders that a run writes to."""
         settings = self.settings
@@ -62,9 +70,19 @@ class Deployment:
 
     @property
     def create_folders(self) -> str:
-        """What root types once, for the user's home and state folder."""
-        user, state = self.user, shlex.quote(printable(self.settings.state_dir))
-        return f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME} {state}'
+        """What root types once, for the user's home, and what the job keeps or has kept.
+
+        Whoever tried the job by hand owns the files that it made.
+        """
+        user, state = self.user, self.settings.state_dir
+        # Path.exists would raise where one may not look.
+        there = [path for path in self._kept if os.path.exists(path)]  # noqa: PTH110
+        kept = [path for path in there if not path.is_relative_to(state)]
+        owned = " ".join(shlex.quote(printable(path)) for path in (state, *kept))
+        return (
+            f'sudo install -d -m 0750 -o {user} -g "$(id -gn {user})" {HOME}'
+            f" {shlex.quote(printable(state))} && sudo chown -R {user}: {owned}"
+        )
 
     @property
     def serve_access(self) -> str:

@@ -101,6 +101,29 @@ def test_server_gets_its_key_from_root_and_may_not_write_elsewhere(job_file: Pat
     assert not [line for line in lines if line.startswith(("PrivateDevices", "DeviceAllow"))]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+@pytest.mark.parametrize("text", [("cron",), ("systemd", "run"), ("systemd", "serve")])
+def test_what_a_trial_by_hand_left_becomes_the_service_s_own(
+    tmp_path: Path, text: tuple[str, ...]
+) -> None:
+    job_file = tmp_path / "nightly.toml"
+    job_file.write_text(
+        f'{JOB}uri = "a b.db"\n[run]\nreport = "later.html"\nkeep_vectors = "vectors"\n'
+    )
+    left = [".embed-index/logs/1.log", "a b.db/1.parquet", "vectors/1.parquet"]
+    for name in left:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    table = printed(*text, "--job", job_file, "--user", "nobody")
+    (line,) = (line for line in table.splitlines() if "install -d -m 0750" in line)
+    line = line.removeprefix("#").replace("/var/lib/embed-index", str(tmp_path / "home"))
+
+    subprocess.run(["sh", "-euc", f'sudo() {{ "$@"; }}; {line}'], check=True, timeout=60)
+
+    assert {(tmp_path / name).owner() for name in (*left, "home", ".embed-index")} == {"nobody"}
+    assert job_file.owner() == "root"
+
+
 def test_nightly_run_gets_the_key_of_the_server_that_its_job_names(
     job_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
