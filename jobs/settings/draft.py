@@ -109,11 +109,7 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
             remedy="A corpus is files of one kind: name one of them, or a folder of their own.",
         )
     if text is None:
-        raise ConfigurationError(
-            f"{place['input']} has no column of texts; it has {_listed(survey) or 'no columns'}",
-            remedy="The text must be a column of strings. If one of these is, name it in a job"
-            " file of your own with `text_column` under [source].",
-        )
+        raise _no_text(survey, corpus=place["input"])
     identity = guess_id(survey, text=text.column)
     sections = (
         _source(survey, place=place, text=text, identity=identity),
@@ -132,6 +128,21 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
         open_question=_open_question(survey, text=text.column, identity=identity),
         unreadable=survey.unreadable,
         notices=survey.notices,
+    )
+
+
+def _no_text(survey: CorpusSurvey, *, corpus: str) -> ConfigurationError:
+    strings = [toml_literal(x.name) for x in survey.columns if x.is_text and x.mean_bytes]
+    if strings:
+        return ConfigurationError(
+            f"{corpus} has no column whose strings read like texts; they are as short as labels,"
+            f" or have no white space: {', '.join(strings)}",
+            remedy="If one of them is the text all the same, name it in a job file of your own with"
+            " `text_column` under [source], or with `embed-index run --text-column NAME`.",
+        )
+    return ConfigurationError(
+        f"{corpus} has no column of texts; it has {_listed(survey) or 'no columns'}",
+        remedy="The text must be a column of strings that are not all empty.",
     )
 
 

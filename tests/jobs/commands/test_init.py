@@ -169,9 +169,23 @@ def test_a_corpus_without_texts_is_refused_with_its_columns() -> None:
     assert done.exit_code == 2
     assert done.stderr.startswith(
         'error: a.parquet has no column of texts; it has "id" (int64), "size" (double)\n'
-        "The text must be a column of strings."
+        "The text must be a column of strings that are not all empty."
     )
     assert not Path("nightly.toml").exists()
+
+
+def test_strings_that_do_not_read_like_texts_are_not_called_something_else() -> None:
+    write("a.parquet", key=[f"k{n}" for n in range(9)], name=[*"abcdefghi"], none=[""] * 9)
+
+    done = init("a.parquet")
+
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: a.parquet has no column whose strings read like texts; they are as short as labels,"
+        ' or have no white space: "key", "name"\n'
+        "If one of them is the text all the same, name it in a job file of your own with"
+        " `text_column` under [source], or with `embed-index run --text-column NAME`.\n"
+    )
 
 
 @pytest.mark.parametrize(
