@@ -118,6 +118,17 @@ def test_every_command_of_a_message_can_be_given(repository: Path) -> None:
     assert given > 10
 
 
+def test_no_message_has_pip_fetch_this_project_which_is_in_no_index(repository: Path) -> None:
+    files = [
+        f for layer in ("jobs", "pipeline", "schemas") for f in (repository / layer).rglob("*")
+    ]
+    texts = [file.read_text() for file in files if file.suffix in (".py", ".html", ".service")]
+    installs = [line for text in texts for line in re.findall(r"pip install.*", text)]
+
+    assert len(installs) > 5
+    assert not [line for line in installs if re.search(r"install (-\w+ )?'?embed.index", line)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["run", "--nonsense"], ["keys", "nonsense"], ["describe"], ["nonsense"]],

@@ -278,7 +278,7 @@ def _svg(spec: Spec) -> str:
     except ValueError as error:
         raise ConfigurationError(
             f"a chart of the report could not be drawn: {error}",
-            remedy="Install a newer vl-convert-python: pip install -U 'embed-index[report]'",
+            remedy="Install a newer vl-convert-python: pip install -U 'vl-convert-python<2'.",
         ) from error
     # Its size is the style's business; its own is kept as the shape.
     sized = re.sub(r'(<svg\b[^>]*?) width="[\d.]+" height="[\d.]+"', r"\1", drawn, count=1)
@@ -290,5 +290,5 @@ def no_extra(error: ImportError) -> ConfigurationError:
     """Return what is said where the extra is not installed."""
     return ConfigurationError(
         f"a report needs the package {error.name!r}, which is not installed",
-        remedy="Install the extra: pip install 'embed-index[report]'",
+        remedy="Install the extra: pip install '.[report]' in the folder of embed-index.",
     )

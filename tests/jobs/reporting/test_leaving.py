@@ -62,7 +62,7 @@ def test_without_the_extra_the_notice_names_it(
 
     done = lite_job.run("--report", str(path))
 
-    assert "pip install 'embed-index[report]'" in done.stderr
+    assert "pip install '.[report]' in the folder of embed-index" in done.stderr
     assert not path.exists()
 
 
