@@ -201,6 +201,8 @@ def _option(field: SettingField, flag: str) -> Callable[[Decorated], Decorated]:
         _PATH if field.setting.location else _TYPES.get(field.kind, click.STRING)
     )
     if field.many:
+        # One text may hold several entries.
+        type_ = _PATH if field.setting.location else click.STRING
         return click.option(
             flag, field.name, type=type_, multiple=True, metavar=_metavar(field), **shared
         )

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
+from embed_index.jobs.main import cli
 from embed_index.jobs.settings.loading import LoadedSettings, load_settings
 from embed_index.jobs.settings.show import render_config
 from embed_index.schemas.errors import ConfigurationError
@@ -154,6 +156,14 @@ def test_lists_and_counts_are_read_from_every_source(
     tmp_path: Path, sources: dict[str, object], field: str, expected: object
 ) -> None:
     assert getattr(load(tmp_path, **sources).settings, field) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flags", [("--gpus", "0,1"), ("--gpus", "0", "--gpus", "1")])
+def test_numbers_of_a_list_are_taken_from_the_command_line(flags: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli, ["run", *flags, "--show-config"])
+
+    assert shown.exit_code == 0, shown.output
+    assert "gpus = [0, 1]" in shown.output
 
 
 def test_relative_paths_belong_to_the_folder_of_the_file_that_holds_them(tmp_path: Path) -> None:
