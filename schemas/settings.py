@@ -74,12 +74,6 @@ class JobSettings(
                 f"max_tokens ({self.max_tokens})",
                 fields=["batch_tokens", "max_tokens"],
             )
-        here = [name for name in ("server_url", "gpus", "server_port") if getattr(self, name)]
-        if self.ray and here:
-            raise _conflict(
-                f"ray has servers started on a cluster's nodes, and {here[0]} is about others",
-                fields=["ray", here[0]],
-            )
         if len(self.resource_groups) not in (0, 1, self.replicas):
             raise _conflict(
                 f"resource_groups names {len(self.resource_groups)} for {self.replicas} replicas;"
