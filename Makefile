@@ -91,8 +91,8 @@ lock: ## Write the locks anew from requirements-cpu.in and pyproject.toml
 	  $(FREEZE) | grep -vxFf requirements-cpu.lock | grep -vxFf requirements-test.lock ) > requirements-ray.lock
 	rm -rf .cache/lock
 
-ECOSYSTEM := $(basename $(wildcard tests/ecosystem/*.in))
-lock-ecosystem: $(ECOSYSTEM:=.lock) ## Write the locks in tests/ecosystem anew, from the .in files there
+ECOSYSTEM := $(basename $(wildcard tests/ecosystem/*.in tests/benchmarks/peers/*.in))
+lock-ecosystem: $(ECOSYSTEM:=.lock) ## Write the locks of clients and peers anew, from the .in files beside them
 
 .PHONY: $(ECOSYSTEM:=.lock)
 $(ECOSYSTEM:=.lock): %.lock: %.in

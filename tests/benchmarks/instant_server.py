@@ -2,8 +2,9 @@
 
     python tests/benchmarks/instant_server.py PORT KEY
 
-It speaks the little HTTP that the client needs. All vectors are drawn once and are the same for
-all inputs, so nothing that it returns is fit for search.
+It speaks the little HTTP that clients need, takes texts as well as token ids, and tells at
+`/num_inputs` how many it embedded. All vectors are drawn once and are the same for all inputs, so
+nothing that it returns is fit for search.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import base64
 import random
 import struct
 import sys
+from typing import Any
 
 import orjson
 
@@ -23,6 +25,7 @@ class InstantServer:
         rng = random.Random(0)
         self._values = [rng.gauss(0, 1) for _ in range(WIDTH)]
         self._replies: dict[tuple[int, int], bytes] = {}
+        self._num_inputs = 0
 
     async def serve(self, port: int) -> None:
         server = await asyncio.start_server(self._connection, "127.0.0.1", port, limit=1 << 26)
@@ -51,15 +54,23 @@ class InstantServer:
     def _answer(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
         if self._header not in head:
             return b"401 Unauthorized", b'{"error":"Unauthorized"}'
+        if head.startswith(b"get /num_inputs "):
+            return b"200 OK", b"%d" % self._num_inputs
         if not head.startswith(b"post /v1/embeddings"):
             return b"404 Not Found", b"{}"
+        num_inputs, options = self._read(body)
+        self._num_inputs += num_inputs
+        return b"200 OK", self._reply(num_inputs, int(options.get("dimensions") or WIDTH))
+
+    def _read(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Return how many inputs a request has, and what else it says."""
+        if b'"input":["' in body:
+            options = orjson.loads(body)
+            return len(options["input"]), options
         # Parsing every id would make the server the slowest part.
         tail = orjson.loads(b"{" + body[body.rindex(b"]") + 2 :]) if b'"input"' in body else {}
         front = orjson.loads(body[: body.index(b'"input"')] + b'"input":0}')
-        options = {**front, **tail}
-        num_inputs = body.count(b"],[") + 1
-        dimension = options.get("dimensions") or WIDTH
-        return b"200 OK", self._reply(num_inputs, int(dimension))
+        return body.count(b"],[") + 1, {**front, **tail}
 
     def _reply(self, num_inputs: int, dimension: int) -> bytes:
         if (num_inputs, dimension) not in self._replies:
