@@ -21,6 +21,7 @@ from job_fixtures import JobFolder
 from embed_index.jobs.main import cli
 from embed_index.jobs.settings.job_file import read_job_file
 from embed_index.jobs.settings.show import render_settings_table
+from embed_index.schemas.reasons import REASONS
 from embed_index.schemas.settings import SETTINGS
 
 PAGES = read_pages()
@@ -271,7 +272,7 @@ def test_every_reason_of_a_dead_letter_is_explained(repository: Path) -> None:
     first_cells = "".join(line.split("|")[1] for line in table.splitlines() if line.count("|") > 2)
     explained = set(re.findall(r"`(\w+)`", first_cells))
 
-    assert {*errors, *letters} == explained - {"refused_400"}
+    assert {*errors, *letters} == explained - {"refused_400"} == {*REASONS}
 
 
 def test_the_first_job_of_the_readme_ends_in_a_searched_collection(

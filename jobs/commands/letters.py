@@ -32,4 +32,4 @@ def letters(*, settings: JobSettings, reason: str | None, as_json: bool) -> None
     from embed_index.jobs.runs.letters import letters_as_json, letters_as_text, read_letters
 
     read = read_letters(settings, reason=reason)
-    click.echo(letters_as_json(read) if as_json else letters_as_text(read, each=reason is not None))
+    click.echo(letters_as_json(read) if as_json else letters_as_text(read, reason=reason))

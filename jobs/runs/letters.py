@@ -8,6 +8,7 @@ from embed_index.jobs.adapters.places import find_ledger
 from embed_index.jobs.runs.retry_text import letter_as_fields, letter_as_text
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.ledger.letters import OpenDeadLetter
+from embed_index.schemas.reasons import check_reason
 from embed_index.schemas.settings import JobSettings
 
 
@@ -15,8 +16,11 @@ def read_letters(settings: JobSettings, *, reason: str | None = None) -> list[Op
     """Return the open letters of the version last written to, by reason; of one if it is given.
 
     Raises:
-        ConfigurationError: There is no ledger of the collection here, or it is unusable.
+        ConfigurationError: There is no ledger of the collection here, or it is unusable; or there
+            is no such reason.
     """
+    if reason is not None:
+        check_reason(reason)
     with Ledger(find_ledger(settings, settings.collection)) as ledger:
         version = next((run.version for run in ledger.runs.latest() if run.version), "")
         letters = ledger.dead_letters.open(version)
@@ -25,14 +29,20 @@ def read_letters(settings: JobSettings, *, reason: str | None = None) -> list[Op
         )
 
 
-def letters_as_text(letters: Sequence[OpenDeadLetter], *, each: bool) -> str:
-    """Return a line for each reason and one for its first letter, or for each of them."""
+def letters_as_text(letters: Sequence[OpenDeadLetter], *, reason: str | None = None) -> str:
+    """Return a line for each reason and one for its first letter; of one reason, for all of them.
+
+    Args:
+        letters: By reason.
+        reason: What they were chosen by.
+    """
     lines = []
-    for reason, group in groupby(letters, key=lambda x: x.letter.reason):
+    for shared, group in groupby(letters, key=lambda x: x.letter.reason):
         found = list(group)
-        lines.append(f"{len(found):,} {reason}: {found[0].letter.detail}")
-        lines.extend(map(letter_as_text, found if each else found[:1]))
-    return "\n".join(lines) or "no dead letters"
+        lines.append(f"{len(found):,} {shared}: {found[0].letter.detail}")
+        lines.extend(map(letter_as_text, found if reason else found[:1]))
+    none = "no dead letters" if reason is None else f"no dead letters with the reason {reason}"
+    return "\n".join(lines) or none
 
 
 def letters_as_json(letters: Sequence[OpenDeadLetter]) -> str:
