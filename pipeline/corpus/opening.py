@@ -16,7 +16,8 @@ _READ_BUFFER_BYTES = 1 << 20
 _MAX_REASON_CHARS = 300
 MEND_FILE = (
     "A damaged file must be written again, and one that is encrypted without encryption, for it"
-    " cannot be decrypted here; or leave it out of --input."
+    " cannot be decrypted here; or leave it out of --input, or have runs skip such files with"
+    ' on_bad_file = "skip".'
 )
 
 

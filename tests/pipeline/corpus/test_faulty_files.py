@@ -295,6 +295,7 @@ def test_an_encrypted_footer_and_a_bad_schema_are_said_to_be_that(tmp_path: Path
     with pytest.raises(ConfigurationError, match="encrypted metadata") as caught:
         open_source(file)
     assert "decrypted here" in caught.value.remedy
+    assert 'on_bad_file = "skip"' in caught.value.remedy
 
 
 def test_a_file_that_may_not_be_read_is_not_to_be_written_again(as_nobody: Path) -> None:
