@@ -54,6 +54,8 @@ class Invocation:
     log_json: bool = False
     collection: str = ""
     """What a run is for, so that the first line of a mail says so; empty where nobody asks."""
+    resumes: bool = False
+    """Whether the same command goes on where this one was interrupted."""
     is_told: bool = False
     """Whether people were told by now how it failed."""
 
@@ -107,7 +109,7 @@ def failure_text(error: BaseException, invocation: Invocation) -> str:
     """Return what standard error is to say of a failure, without secrets."""
     cause = first_cause(error)
     code = exit_code(cause)
-    message, remedy = _explain(cause, code)
+    message, remedy = _explain(cause, code, invocation)
     is_bug = code == BUG and not isinstance(cause, EmbedIndexError)
     trace = "".join(traceback.format_exception(error)) if is_bug or invocation.debug else ""
     if invocation.log_json:
@@ -157,7 +159,7 @@ def ignoring_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _explain(cause: BaseException, code: int) -> tuple[str, str]:
+def _explain(cause: BaseException, code: int, invocation: Invocation) -> tuple[str, str]:
     if isinstance(cause, EmbedIndexError):
         return cause.message, cause.remedy
     if isinstance(cause, OSError) and _is_full_disk(cause):
@@ -169,7 +171,8 @@ def _explain(cause: BaseException, code: int) -> tuple[str, str]:
             "Run it as the user that the job runs as, and let that one in there.",
         )
     if code == INTERRUPTED:
-        return "interrupted", "Give the same command again; a run continues where it stopped."
+        goes_on = "; it goes on where it stopped." if invocation.resumes else " to have it done."
+        return "interrupted", f"Give the same command again{goes_on}"
     return (
         f"{type(cause).__name__}: {cause}",
         "This is a bug in embed-index; please report it together with the lines below.",

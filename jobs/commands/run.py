@@ -30,6 +30,7 @@ def run(ctx: click.Context, /, *, settings: JobSettings) -> None:
     invocation = ctx.ensure_object(Invocation)
     invocation.log_json = settings.log_format == "json"
     invocation.collection = settings.collection
+    invocation.resumes = True
 
     from embed_index.jobs.cli.progress import open_reporter
     from embed_index.jobs.reporting.leaving import leaving_report

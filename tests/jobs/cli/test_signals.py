@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from embed_index.jobs.cli.failures import ignoring_signals
 from embed_index.jobs.cli.signals import stopping_on_signals
+from embed_index.jobs.main import cli
 
 Work = Callable[[], Awaitable[None]]
 
@@ -139,7 +142,29 @@ def test_sigterm_ends_any_command_with_130() -> None:
     )
 
     assert done.returncode == 130, done.stderr
-    assert done.stderr.startswith("error: interrupted")
+    assert done.stderr == "error: interrupted\nGive the same command again to have it done.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "goes_on"),
+    [
+        ("run", "embed_index.jobs.runs.index.run_index_job", True),
+        ("plan", "embed_index.jobs.planning.planning.plan_job", False),
+    ],
+)
+def test_of_what_was_interrupted_only_a_run_is_said_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, work: str, goes_on: bool
+) -> None:
+    def interrupted(*_arguments: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, interrupted)
+
+    done = CliRunner().invoke(cli, [command, "--input", "a", "--collection", "c"])
+
+    assert done.exit_code == 130
+    assert ("it goes on where it stopped" in done.stderr) == goes_on
 
 
 def test_a_cancellation_without_a_signal_stays_one() -> None:
