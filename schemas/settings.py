@@ -105,11 +105,12 @@ class JobSettings(
             raise _conflict(
                 "limit leaves the rest of the corpus out, and rebuild needs all of it",
                 fields=["limit", "rebuild"],
+                exclusive=True,
             )
         if self.max_cost is not None and self.price_per_gpu_hour is None:
             raise _conflict(
                 "max_cost needs to know what an hour costs: set price_per_gpu_hour",
-                fields=["max_cost", "price_per_gpu_hour"],
+                fields=["price_per_gpu_hour", "max_cost"],
             )
         if self.id_from == "column" and self.text_column == (self.id_column,):
             raise _conflict(
@@ -119,8 +120,16 @@ class JobSettings(
         return self
 
 
-def _conflict(message: str, *, fields: list[str]) -> PydanticCustomError:
-    return PydanticCustomError("conflict", "{message}", {"message": message, "fields": fields})
+def _conflict(message: str, *, fields: list[str], exclusive: bool = False) -> PydanticCustomError:
+    """Return the error of two settings.
+
+    Args:
+        message: What is wrong with them.
+        fields: Their names; first the one to set, or to set otherwise.
+        exclusive: Whether one of them must be left out instead.
+    """
+    context = {"message": message, "fields": fields, "exclusive": exclusive}
+    return PydanticCustomError("conflict", "{message}", context)
 
 
 SETTINGS = setting_fields(JobSettings)

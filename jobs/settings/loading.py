@@ -263,6 +263,7 @@ def _explained(error: ErrorDetails, sources: Mapping[str, Sourced]) -> Configura
         return refuse(field, sources[field.name], problem)
     names = error["ctx"]["fields"]
     origins = ", ".join(f"{name} from {sources[name].origin}" for name in names)
-    return ConfigurationError(
-        f"{problem} ({origins})", remedy=f"Set {names[0]} with {_FIELDS[names[0]].ways}."
-    )
+    remedy = f"Set {names[0]} with {_FIELDS[names[0]].ways}."
+    if error["ctx"]["exclusive"]:
+        remedy = f"Leave {' or '.join(names)} out."
+    return ConfigurationError(f"{problem} ({origins})", remedy=remedy)

@@ -316,6 +316,20 @@ def test_bad_value_is_refused_with_its_source(
 
 
 @pytest.mark.parametrize(
+    ("flags", "remedy"),
+    [
+        ({"limit": 20, "rebuild": True}, "Leave limit or rebuild out."),
+        ({"max_cost": 1.0}, "Set price_per_gpu_hour with --price-per-gpu-hour"),
+        ({"overlap_tokens": 8192}, "Set overlap_tokens with --overlap-tokens"),
+    ],
+)
+def test_the_remedy_of_two_settings_that_do_not_go_together_is_one(
+    tmp_path: Path, flags: dict[str, object], remedy: str
+) -> None:
+    assert refusal(tmp_path, flags=flags).remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("write", "message"),
     [
         (lambda path: None, "does not exist"),
