@@ -67,7 +67,7 @@ class IndexSettings(Section):
         Setting(
             section="index",
             help="Resource group of the server that holds it; one for all replicas, or one for "
-            "each.",
+            "each; may be repeated.",
             separator=",",
         ),
         AfterValidator(check.resource_groups),

@@ -34,8 +34,8 @@ class SourceSettings(Section):
         tuple[str, ...],
         Setting(
             section="source",
-            help="Column with the document's text; several, such as title and body, are joined by "
-            "a blank line.",
+            help="Column with the document's text; may be repeated: several, such as title and "
+            "body, are joined by a blank line.",
         ),
         Field(min_length=1),
         AfterValidator(check.distinct),

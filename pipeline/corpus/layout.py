@@ -244,9 +244,12 @@ def _refusal(
         what = "Correct the name in the condition."
     elif setting == "id_column":
         what += _WAYS_WITHOUT_ID
+    elif setting == "text_column" and "," in name:
+        what = "Give each of several by a --text-column of its own, or as a list in the job file."
+    has = f"Its columns are: {', '.join(schema.names)}." if schema.names else "It has no columns."
     return ConfigurationError(
         f"{setting}: {file} has {which} {name!r}",
-        remedy=f"Its columns are: {', '.join(schema.names)}. {what}",
+        remedy=f"{has} {what}",
     )
 
 

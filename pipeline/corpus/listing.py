@@ -100,9 +100,11 @@ def _find(text: str, walk: Walk, storage: Storage) -> Sequence[Node]:
         found = list({str(node): node for node in walk.matching(top, parts)}.values())
         flaw = "matches no file" if is_pattern(text) else "does not exist"
     if not found:
+        several = " Give each of several by an --input of its own." if "," in text else ""
         raise ConfigurationError(
             f"input: {text} {flaw}",
-            remedy="Give Parquet files, folders or glob patterns, such as 'corpus/*.parq'.",
+            remedy="Give Parquet files, folders or glob patterns, such as 'corpus/*.parq'."
+            f"{several}",
         )
     return sorted(found, key=lambda node: str(node).split("/"))
 

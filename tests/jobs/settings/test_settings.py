@@ -329,6 +329,13 @@ def test_the_remedy_of_two_settings_that_do_not_go_together_is_one(
     assert refusal(tmp_path, flags=flags).remedy.startswith(remedy)
 
 
+def test_the_help_of_every_list_says_that_its_flag_may_be_repeated() -> None:
+    lists = [field for field in SETTINGS if field.many]
+
+    assert len(lists) > 5
+    assert not [field.name for field in lists if "may be repeated" not in field.setting.help]
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [

@@ -355,6 +355,22 @@ def test_a_carried_column_that_is_not_there_is_to_be_taken_out_of_carry(tmp_path
     assert "leave 'lang' out of it" in caught.value.remedy
 
 
+def test_several_texts_in_one_name_are_told_apart_by_the_remedy(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", some_rows())
+
+    with pytest.raises(ConfigurationError, match="no column 'text,id'") as caught:
+        ParquetSource([str(file)], id_column="id", text_columns=("text,id",))
+    assert "by a --text-column of its own" in caught.value.remedy
+
+
+def test_a_file_without_columns_is_said_to_have_none(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {})
+
+    with pytest.raises(ConfigurationError, match="no column 'id'") as caught:
+        open_source(file)
+    assert caught.value.remedy.startswith("It has no columns. Set id_column to one.")
+
+
 def test_moments_keep_their_zone_and_local_times_have_none(tmp_path: Path) -> None:
     moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
     columns = some_rows(1) | {

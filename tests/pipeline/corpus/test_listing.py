@@ -161,6 +161,7 @@ def test_a_table_with_files_of_dead_rows_is_refused(
         ("file:///no/such/folder", "does not exist"),
         ("nothing.parquet", "nothing.parquet does not exist"),
         ("*.parquet", "matches no file"),
+        ("a.parquet,b.parquet", "does not exist"),
         (".", "holds no"),
         ("pipe.parquet", "not a regular file"),
     ],
@@ -175,6 +176,7 @@ def test_what_cannot_be_a_corpus_is_refused(
     with pytest.raises(ConfigurationError, match=match) as caught:
         listed(text)
     assert caught.value.remedy
+    assert ("by an --input of its own" in caught.value.remedy) == ("," in text)
 
 
 def test_a_file_address_is_the_path_that_it_names(tmp_path: Path) -> None:
