@@ -67,3 +67,13 @@ class DriftError(EmbedIndexError):
 
 class QualityError(EmbedIndexError):
     """A new version finds worse than the job allows, and did not go live."""
+
+
+def shortened(words: str, *, max_chars: int) -> str:
+    """Return others' words as far as a message has room for them: whole ones, and a mark."""
+    if len(words) <= max_chars:
+        return words
+    head = words[:max_chars]
+    if not words[max_chars].isspace():
+        head = next(iter(head.rsplit(maxsplit=1)), "")
+    return f"{head.rstrip()} …"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed_index.pipeline.disk.errors import explain_disk
-from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.errors import ConfigurationError, shortened
 
 ROW_GROUP_BYTES = 8 << 20
 _ZSTD_LEVEL = 1
@@ -201,7 +201,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeError) as error:
-        words = " ".join(str(error).split())[:_MAX_REASON_CHARS] or type(error).__name__
+        words = shortened(" ".join(str(error).split()), max_chars=_MAX_REASON_CHARS)
+        words = words or type(error).__name__
         raise ConfigurationError(
             f"{path} is damaged or cannot be read ({words})",
             remedy="Copy the archive again from where it was whole, or export again.",

@@ -10,6 +10,7 @@ import numpy as np
 
 from embed_index.pipeline.cluster.connection import ClusterNode
 from embed_index.pipeline.cluster.order import Ready, Refused, Unusable, WorkOrder
+from embed_index.schemas.errors import shortened
 from embed_index.schemas.records import TokenIds, Vectors
 
 _STOP_SECONDS = 20.0
@@ -151,4 +152,5 @@ def _words(error: Exception) -> str:
     """Return Ray's own reason, without ids."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = " ".join(line for line in lines if line.partition(":")[0] not in _IDS)
-    return " ".join(_HEX.sub("", said).split())[:_MAX_CHARS].rstrip(".") or type(error).__name__
+    words = shortened(" ".join(_HEX.sub("", said).split()), max_chars=_MAX_CHARS)
+    return words.rstrip(".") or type(error).__name__

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from embed_index.pipeline.corpus.files import CorpusFile, open_bytes
 from embed_index.pipeline.storage.files import changed
-from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.errors import ConfigurationError, shortened
 from embed_index.schemas.limits import LFS_POINTER
 
 _READ_BUFFER_BYTES = 1 << 20
@@ -100,4 +100,4 @@ def readable_errors(file: CorpusFile | str, row_group: int, row: int) -> Iterato
 def _reason(error: Exception) -> str:
     """Say in Arrow's own words what it met; they name columns and lengths, never values."""
     words = " ".join(str(error).split())
-    return words[:_MAX_REASON_CHARS] or type(error).__name__
+    return shortened(words, max_chars=_MAX_REASON_CHARS) or type(error).__name__

@@ -16,7 +16,7 @@ from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.embedding.proven import UnprovenServerError
 from embed_index.pipeline.embedding.wire import MalformedReplyError, reply_width
 from embed_index.pipeline.secrecy.redaction import mask
-from embed_index.schemas.errors import ServerError
+from embed_index.schemas.errors import ServerError, shortened
 
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 
@@ -144,7 +144,7 @@ def _reason(response: httpx.Response, *, key: str) -> str:
     if not isinstance(said, str):
         return ""
     # Cut afterwards: of a key that is cut nothing would be recognised.
-    words = mask(" ".join(said.split()), key)[:_MAX_REASON_CHARS].rstrip(".")
+    words = shortened(mask(" ".join(said.split()), key), max_chars=_MAX_REASON_CHARS).rstrip(".")
     return f": {words}" if words else ""
 
 

@@ -148,8 +148,9 @@ class MilvusConnection:
         )
 
     def words_of(self, error: BaseException | None) -> str:
-        """Return what Milvus itself said, without the token."""
-        return "" if error is None else own_words(error, secret=self._token)
+        """Return what Milvus itself said of what it was given, without the token."""
+        # Of a filter, all fields, before the one that may have been meant.
+        return "" if error is None else own_words(error, secret=self._token, max_chars=2000)
 
     def close(self) -> None:
         """Cut off calls and retries, release everything, an embedded database's lock included."""

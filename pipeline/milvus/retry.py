@@ -17,7 +17,7 @@ import grpc
 
 from embed_index.pipeline.milvus.sdk import MilvusException
 from embed_index.pipeline.secrecy.redaction import mask
-from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError
+from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, StoreError, shortened
 
 T = TypeVar("T")
 
@@ -194,14 +194,15 @@ def explain(error: Exception, *, subject: str, secret: str) -> EmbedIndexError:
     )
 
 
-def own_words(error: BaseException, *, secret: str) -> str:
+def own_words(error: BaseException, *, secret: str, max_chars: int = _MESSAGE_LENGTH) -> str:
     """Return what Milvus itself said, without the token."""
     # What pymilvus itself refuses it quotes, and that may be a document's text.
     code = getattr(error, "code", None)
     by_client = code == _CLIENT_OR_NOT_READY and type(error) is not MilvusException
     detail = type(error).__name__ if by_client else getattr(error, "message", "")
     # A token may be `user:password`; the password alone is a secret, too.
-    return mask(str(detail), secret, secret.partition(":")[2])[:_MESSAGE_LENGTH]
+    words = mask(str(detail), secret, secret.partition(":")[2])
+    return shortened(words, max_chars=max_chars)
 
 
 def is_refusal(error: BaseException | None) -> bool:

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from embed_index.schemas.errors import ConfigurationError, EmbedIndexError, UnavailableError
+from embed_index.schemas.errors import (
+    ConfigurationError,
+    EmbedIndexError,
+    UnavailableError,
+    shortened,
+)
 
 FAILURES = (OSError, pa.ArrowException)
 """What pyarrow's file systems raise; a `TimeoutError` of ours is among them."""
@@ -153,4 +158,4 @@ def _status_in(words: str) -> int | None:
 def _reason(error: Exception) -> str:
     named = _AWS.search(str(error))
     words = named[0] if named else " ".join(str(error).split())
-    return _QUERY.sub("?…", words)[:_MAX_REASON_CHARS] or type(error).__name__
+    return shortened(_QUERY.sub("?…", words), max_chars=_MAX_REASON_CHARS) or type(error).__name__

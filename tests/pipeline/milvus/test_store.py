@@ -185,6 +185,17 @@ def test_a_wrong_filter_is_an_error_that_quotes_it(store: MilvusStore, version: 
         store.reader.search(version, unit_vectors(1)[0], where='nonsense == "x"')
 
 
+def test_what_is_said_of_a_wrong_filter_is_not_cut(
+    store: MilvusStore, version: str, access: dict[str, Any]
+) -> None:
+    if "://" in access["uri"]:
+        pytest.skip("a server does not say what may have been meant")
+    with pytest.raises(QueryError) as caught:
+        store.reader.search(version, unit_vectors(1)[0], where='text_completed == "x"')
+
+    assert caught.value.message.endswith("did you mean 'text_complete'?")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
