@@ -122,7 +122,7 @@ def _document(doc_id: str, rows: list[_Row]) -> LedgerDocument:
         doc_id=doc_id,
         doc_hash=first.doc_hash if is_whole else None,
         carried_hash=first.carried_hash if is_whole and has_one_metadata else None,
-        num_chunks=first.num_chunks if is_whole else 0,
+        num_chunks=first.num_chunks,
         chunk_hashes=b"".join(hashes) if is_whole and all(hashes) else b"",
         max_chunks=rows[-1].chunk_index + 1,
     )

@@ -22,6 +22,14 @@ class LedgerEntry(NamedTuple):
     last_run: int | None
     """The run that committed it last; None if none ever did."""
 
+    @property
+    def was_committed(self) -> bool:
+        """Whether it ever was in the collection as a whole, as far as the ledger knows.
+
+        Of a ledger that was rebuilt from Milvus, where no run says so, all count that have rows.
+        """
+        return self.doc_hash is not None or self.last_run is not None or self.num_chunks > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerDocument:

@@ -202,8 +202,8 @@ class _Counting:
         self._text_bytes += int(num_bytes.sum())
         self._other_bytes += int(rows.ids.num_bytes.sum()) + rows.carried_rows.num_bytes
         self._changes.update(difference.change for difference in differences)
-        self._refreshed_chunks += sum(x.entry.num_chunks for x in _of(differences, "refresh"))
-        self._replaced_chunks += sum(x.entry.num_chunks for x in _of(differences, "changed"))
+        self._refreshed_chunks += sum(_num_chunks(x.entry) for x in _of(differences, "refresh"))
+        self._replaced_chunks += sum(_num_chunks(x.entry) for x in _of(differences, "changed"))
         to_cut = [*_of(differences, "new"), *_of(differences, "changed")]
         if rows.prefix_places:
             # Other metadata may be what the model sees before every chunk.
@@ -307,4 +307,5 @@ def _text(rows: RowBatch, place: int) -> str:
 
 
 def _num_chunks(entry: LedgerEntry) -> int:
-    return entry.num_chunks
+    """Return how many of the chunks that the ledger counts are a document's."""
+    return 0 if entry.doc_hash is None else entry.num_chunks

@@ -32,7 +32,7 @@ class Difference(NamedTuple):
     """Index into the stretch."""
     change: Change
     entry: LedgerEntry
-    """As it was when compared; a new document's is registered, with no chunks."""
+    """As it was when compared; a new document's is registered, and may have been begun."""
 
 
 class CorpusPass:
@@ -202,7 +202,7 @@ def differences_of(
     """Yield how documents differ from the ledger's entries, by their places in the stretch."""
     hashes = zip(documents.doc_hashes, documents.carried_hashes, strict=True)
     for place, entry, (doc_hash, carried_hash) in zip(places, entries, hashes, strict=True):
-        if entry.doc_hash is None and entry.max_chunks == 0:
+        if not entry.was_committed:
             yield place, Difference(place, "new", entry)
         elif entry.doc_hash != doc_hash:
             yield place, Difference(place, "changed", entry)

@@ -15,6 +15,7 @@ from job_fixtures import JobFolder
 
 from embed_index.jobs.main import cli
 from embed_index.jobs.planning import here
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.server.gpus import Gpu
 
 LONG = "\n\n".join(f"Paragraph {n} speaks of pump {n * 7}." for n in range(30))
@@ -159,6 +160,21 @@ def test_what_cannot_be_read_leaves_open_what_is_missing(lite_job: JobFolder) ->
 
     assert (found["num_files_skipped"], found["num_missing"]) == (1, None)
     assert (limited["num_unchanged"], limited["num_missing"]) == (3, None)
+
+
+def test_what_a_dead_run_began_is_not_taken_off_the_rows_twice(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    rows = plan(lite_job)["storage"]["rows_after"]
+    with Ledger(lite_job.ledger) as ledger:
+        documents = ledger.find_documents(f"{lite_job.collection}_v1")
+        assert documents is not None
+        documents.begin([("long", 1), ("d11", 1)])
+
+    planned = plan(lite_job)
+
+    assert planned["documents"]["num_changed"] == 2
+    assert planned["storage"]["rows_after"] == rows
 
 
 def test_a_rebuild_begins_anew_and_goes_on(lite_job: JobFolder) -> None:

@@ -187,6 +187,17 @@ def test_a_document_begun_in_a_dead_run_is_changed_though_its_text_is_the_old_on
     assert changes(CorpusPass(documents).compare(stretch_of(*CORPUS))) == [(4, "changed")]
 
 
+def test_a_document_begun_and_never_committed_is_new(documents: DocumentLedger) -> None:
+    first_run(documents)
+    never = committed("never whole")
+    documents.register([never.doc_id])
+    documents.begin([(never.doc_id, 3)])
+
+    (found,) = CorpusPass(documents).compare(stretch_of(*CORPUS, never))
+
+    assert (found.place, found.change, found.entry.max_chunks) == (100, "new", 3)
+
+
 def test_a_refresh_begun_in_a_dead_run_is_repeated(documents: DocumentLedger) -> None:
     first_run(documents)
     documents.begin_refresh(["doc-4"])
