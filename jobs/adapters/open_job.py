@@ -26,14 +26,19 @@ class OpenJob:
     @property
     def deletion_limits(self) -> DeletionLimits:
         """What this job may delete."""
-        settings = self.inputs.settings
-        return DeletionLimits(
-            allowed=settings.delete_missing,
-            max_share=settings.max_delete_share,
-            force=settings.force,
-            num_files=len(self.inputs.source.files),
-            num_files_before=self.ledger.runs.last_num_files(),
-        )
+        return deletion_limits(self.inputs, ledger=self.ledger)
+
+
+def deletion_limits(inputs: JobInputs, *, ledger: Ledger) -> DeletionLimits:
+    """Return what a job may delete, by its settings and by what its last run read."""
+    settings = inputs.settings
+    return DeletionLimits(
+        allowed=settings.delete_missing,
+        max_share=settings.max_delete_share,
+        force=settings.force,
+        num_files=len(inputs.source.files),
+        num_files_before=ledger.runs.last_num_files(),
+    )
 
 
 def open_job(

@@ -1,5 +1,6 @@
 """`embed-index plan`: what a run would do and cost."""
 
+import sys
 from typing import Literal
 
 import click
@@ -55,7 +56,8 @@ def plan(
 
     Takes the arguments of `run`. Reads the corpus and the ledger: what is new, changed and
     unchanged, chunks and tokens to embed, rows and bytes in Milvus, time and money on this
-    host and on GPUs by name. Ends with 2 where the run would exceed its own limits.
+    host and on GPUs by name. Where the run would fail, as far as that shows, it says so
+    in the run's words and ends with the run's exit code.
 
     \b
     embed-index plan nightly.toml
@@ -72,3 +74,6 @@ def plan(
     made = plan_job(settings, read_wish(sample=sample, seed=seed, gpus=devices))
     click.echo((page.as_json if style == "json" else page.as_text)(made))
     check_limits(made, settings)
+    if made.refusals:
+        # The page says why.
+        sys.exit(made.refusals[0].exit_code)

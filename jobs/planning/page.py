@@ -22,6 +22,7 @@ def as_text(plan: Plan) -> str:
         ("corpus", _corpus(plan)),
         ("compared", _compared(plan)),
         ("documents", _documents(plan)),
+        *((("dead letters", _dead_letters(plan)),) if plan.documents.num_dead_letters else ()),
         ("to embed", _to_embed(plan)),
         *((("sample", _sample(plan)),) if plan.num_sampled is not None else ()),
         *zip(("chunk tokens", *[""] * len(plan.chunk_lengths)), _bars(plan), strict=False),
@@ -29,6 +30,8 @@ def as_text(plan: Plan) -> str:
         ("", _bytes(plan)),
         *zip(("time", *[""] * len(plan.times)), _times(plan), strict=False),
     ]
+    for refusal in plan.refusals:
+        facts += [(f"ends with {refusal.exit_code}", refusal.message), ("", refusal.remedy)]
     lines = [f"{name:<12}  {text}".rstrip() for name, text in facts]
     return "\n".join([*lines, "", _conclusion(plan)])
 
@@ -68,9 +71,18 @@ def _documents(plan: Plan) -> str:
         parts.append(f"{found.num_missing:,} missing ({_fate(plan)})")
     if found.num_repeated:
         parts.append(f"{found.num_repeated:,} repeated")
-    if found.num_unusable:
-        parts.append(f"{found.num_unusable:,} unusable")
     return ", ".join(parts)
+
+
+def _dead_letters(plan: Plan) -> str:
+    found = plan.documents
+    parts = (
+        (found.num_duplicate_ids, "of an id that came before"),
+        (found.num_unusable, "unusable"),
+        (found.num_files_skipped, "files that cannot be read"),
+    )
+    reasons = ", ".join(f"{count:,} {reason}" for count, reason in parts if count)
+    return f"{found.num_dead_letters:,} at least: {reasons}"
 
 
 def _to_embed(plan: Plan) -> str:
@@ -151,6 +163,8 @@ def _grounds(time: DeviceTime) -> str:
 def _conclusion(plan: Plan) -> str:
     found = plan.documents
     parts = [f"{found.num_new:,} to add", f"{found.num_changed:,} to change"]
+    if found.num_refreshed:
+        parts.append(f"{found.num_refreshed:,} to refresh")
     if found.num_missing is not None:
         parts.append(f"{found.num_missing if plan.deletes_missing else 0:,} to delete")
     return f"Plan: {', '.join(parts)}; {_estimate(plan.tokens)} tokens to embed. Nothing was done."

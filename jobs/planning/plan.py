@@ -52,6 +52,15 @@ class LengthBin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """How a run would fail, in its own words."""
+
+    exit_code: int
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run would do; errors are of the sample, and 0 where all was counted."""
 
@@ -79,6 +88,8 @@ class Plan:
     chunk_lengths: tuple[LengthBin, ...]
     """Of the chunks to embed; empty bins at both ends are left out."""
     deletes_missing: bool
+    refusals: tuple[Refusal, ...]
+    """In the order in which a run meets them; empty where it would go well, as far as it shows."""
     storage: Storage
     times: tuple[DeviceTime, ...]
     """This host's first."""

@@ -11,6 +11,7 @@ from embed_index.jobs.adapters.inputs import JobInputs, look_at_inputs
 from embed_index.jobs.adapters.places import existing_ledger
 from embed_index.jobs.planning.here import Pace, device_here, pace_on, weights_fit
 from embed_index.jobs.planning.plan import DeviceTime, LengthBin, Obstacle, Plan
+from embed_index.jobs.planning.refusals import refusals_of
 from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -149,6 +150,7 @@ def plan_of(
         kept_tokens=work.kept_tokens,
         chunk_lengths=_length_bins(work.histogram()),
         deletes_missing=settings.delete_missing,
+        refusals=refusals_of(count.documents, inputs=inputs, ledger=ledger),
         storage=_storage(count, inputs=inputs, documents=documents),
         times=tuple(_time_on(pace, count, inputs=inputs) for pace in paces),
         price_per_gpu_hour=settings.price_per_gpu_hour,

@@ -27,7 +27,7 @@ from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.model.splitter import SPLITTER_VERSION
 from embed_index.pipeline.settling import settle
-from embed_index.pipeline.stages.dead_letters import allowed_dead_letters
+from embed_index.pipeline.stages.dead_letters import excess_of_letters
 from embed_index.pipeline.stages.lettered_documents import begin_again
 from embed_index.pipeline.stages.reuse import (
     VectorFinder,
@@ -234,8 +234,7 @@ def _summed_up(run: RecordedRun, *, reporter: Reporter) -> Iterator[None]:
 def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) -> RunSummary:
     """Record and report a run that came to its end, with however many dead letters."""
     summary = run.summary()
-    allowed = allowed_dead_letters(settings.max_dead_letters, num_rows=summary.num_documents_read)
-    failure = _too_many(summary, allowed=allowed)
+    failure = _too_many(summary, limit=settings.max_dead_letters)
     if failure is None:
         run.finish("done" if settings.limit is None else "partial")
     else:
@@ -246,12 +245,14 @@ def _conclude(run: RecordedRun, *, settings: JobSettings, reporter: Reporter) ->
     return summary
 
 
-def _too_many(summary: RunSummary, *, allowed: int) -> DeadLetterLimitError | None:
-    if summary.num_dead_letters <= allowed:
+def _too_many(summary: RunSummary, *, limit: str) -> DeadLetterLimitError | None:
+    message = excess_of_letters(
+        summary.num_dead_letters, num_rows=summary.num_documents_read, limit=limit
+    )
+    if not message:
         return None
     return DeadLetterLimitError(
-        f"{summary.num_dead_letters:,} dead letters of {summary.num_documents_read:,} rows,"
-        f" and {allowed:,} are allowed; everything else is in the collection",
+        message,
         remedy=f"`embed-index letters {summary.collection}` shows them by reason, and `embed-index"
         f" retry` tries them again; they are in {summary.dead_letters_file}, too. Or raise"
         " --max-dead-letters.",

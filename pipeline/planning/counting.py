@@ -21,7 +21,7 @@ from embed_index.pipeline.planning.sampling import (
 )
 from embed_index.pipeline.planning.workload import BIN_ENDS, Workload, bins_of
 from embed_index.pipeline.stages.comparison import Change, Difference
-from embed_index.pipeline.stages.look import CorpusLook
+from embed_index.pipeline.stages.look import CorpusLook, is_unknown
 from embed_index.pipeline.stages.open_documents import cut_documents, join_hashes
 
 Figures = NDArray[np.float64]
@@ -43,19 +43,27 @@ class DocumentCounts:
     """Of the same text with other metadata."""
     num_unchanged: int
     num_repeated: int
-    """Of an id that came before."""
+    """With `id_from = "text"`: of a text that came before, whose row stands for both."""
+    num_duplicate_ids: int
+    """Of an id that came before; would be dead letters, as the next two."""
     num_unusable: int
-    """Would be dead letters."""
     num_files_skipped: int
     num_missing: int | None
     """In the ledger and not in the corpus; None where the corpus was not read to its end."""
     num_missing_chunks: int
+    num_documents_known: int
+    """That the ledger would have once all is read: the missing ones, and what is to be added."""
     text_bytes: int
     """Of all usable texts."""
     other_bytes: int
     """Of their ids and carried values."""
     text_bytes_to_cut: int
     """Of new and changed documents, and of those that a prefix column may have changed."""
+
+    @property
+    def num_dead_letters(self) -> int:
+        """As far as they show before anything is embedded."""
+        return self.num_unusable + self.num_duplicate_ids + self.num_files_skipped
 
 
 class Work:
@@ -186,6 +194,7 @@ class _Counting:
         self._look = CorpusLook(documents, seed=hashlib.sha256(b"plan %d" % seed).digest())
         self._changes: Counter[Change] = Counter()
         self._num_good = self._num_unusable = self._num_files_skipped = 0
+        self._num_duplicate_ids = self._num_to_register = 0
         self._text_bytes = self._text_bytes_to_cut = self._other_bytes = 0
         self._replaced_chunks = self._refreshed_chunks = 0
 
@@ -202,6 +211,11 @@ class _Counting:
         self._text_bytes += int(num_bytes.sum())
         self._other_bytes += int(rows.ids.num_bytes.sum()) + rows.carried_rows.num_bytes
         self._changes.update(difference.change for difference in differences)
+        # As in a run: an id that is its text's hash says that the text is the same, too.
+        self._num_duplicate_ids += sum(
+            rows.doc_ids[x.place] != rows.doc_hashes[x.place] for x in _of(differences, "duplicate")
+        )
+        self._num_to_register += sum(is_unknown(x.entry) for x in _of(differences, "new"))
         self._refreshed_chunks += sum(_num_chunks(x.entry) for x in _of(differences, "refresh"))
         self._replaced_chunks += sum(_num_chunks(x.entry) for x in _of(differences, "changed"))
         to_cut = [*_of(differences, "new"), *_of(differences, "changed")]
@@ -231,11 +245,14 @@ class _Counting:
                 num_changed=changes["changed"],
                 num_refreshed=changes["refresh"],
                 num_unchanged=self._num_good - changes.total(),
-                num_repeated=changes["duplicate"],
+                num_repeated=changes["duplicate"] - self._num_duplicate_ids,
+                num_duplicate_ids=self._num_duplicate_ids,
                 num_unusable=self._num_unusable,
                 num_files_skipped=self._num_files_skipped,
                 num_missing=None if missing is None else len(missing),
                 num_missing_chunks=sum(missing or ()),
+                num_documents_known=self._num_to_register
+                + (0 if self._documents is None else self._documents.num_documents()),
                 text_bytes=self._text_bytes,
                 other_bytes=self._other_bytes,
                 text_bytes_to_cut=self._text_bytes_to_cut,

@@ -162,6 +162,20 @@ def allowed_dead_letters(limit: str, *, num_rows: int) -> int:
     return int(limit)
 
 
+def excess_of_letters(num_letters: int, *, num_rows: int, limit: str) -> str:
+    """Say what is wrong with a run that has more dead letters than allowed; empty for nothing.
+
+    Arguments as of `allowed_dead_letters`.
+    """
+    allowed = allowed_dead_letters(limit, num_rows=num_rows)
+    if num_letters <= allowed:
+        return ""
+    return (
+        f"{num_letters:,} dead letters of {num_rows:,} rows, and {allowed:,} are allowed;"
+        " everything else is in the collection"
+    )
+
+
 def _row(letter: DeadLetter) -> dict[str, Any]:
     return {
         "doc_id": None if letter.doc_id is None else printable(letter.doc_id),

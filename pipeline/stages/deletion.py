@@ -27,6 +27,22 @@ class DeletionLimits:
     num_files_before: int = 0
     """When the corpus was last read as a whole; 0 where that is not known."""
 
+    def check(self, num_missing: int, *, num_documents: int) -> None:
+        """Refuse to delete more of the documents than may be, or what may stand in other files.
+
+        Raises:
+            ConfigurationError: More are missing, or most files of the last time are not there.
+        """
+        self.check_files(num_missing)
+        if num_missing > self.max_share * num_documents and not self.force:
+            raise ConfigurationError(
+                f"delete_missing: {num_missing:,} of {num_documents:,} documents are no longer in"
+                f" the corpus, more than the share of {self.max_share:.0%} that may be deleted;"
+                " everything else is done, and nothing was deleted",
+                remedy="Check that --input names the whole corpus. If it does, run once with"
+                " --force, or raise max_delete_share.",
+            )
+
     def check_files(self, num_missing: int) -> None:
         """Refuse to delete what may stand in files that are away, such as those of a mount.
 
@@ -67,15 +83,7 @@ def delete_missing(
     """
     num_documents = ledger.num_documents()
     num_missing = count_missing(corpus_pass)
-    limits.check_files(num_missing)
-    if num_missing > limits.max_share * num_documents and not limits.force:
-        raise ConfigurationError(
-            f"delete_missing: {num_missing:,} of {num_documents:,} documents are no longer in the"
-            f" corpus, more than the share of {limits.max_share:.0%} that may be deleted;"
-            " everything else is done, and nothing was deleted",
-            remedy="Check that --input names the whole corpus. If it does, run once with --force,"
-            " or raise max_delete_share.",
-        )
+    limits.check(num_missing, num_documents=num_documents)
     for entries in _steps(corpus_pass.missing()):
         doc_ids = [entry.doc_id for entry in entries]
         ledger.begin([(doc_id, 0) for doc_id in doc_ids])

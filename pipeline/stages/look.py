@@ -129,6 +129,11 @@ class SeenKeys:
         return is_first
 
 
+def is_unknown(entry: LedgerEntry) -> bool:
+    """Say whether an entry stands for a document that the ledger does not have."""
+    return entry.row == _NO_ROW
+
+
 def _mixed(digests: Keys) -> Keys:
     """Scatter digests, which of similar ids lie on a lattice (the finaliser of SplitMix64)."""
     mixed = digests.copy()

@@ -99,7 +99,7 @@ def test_a_run_does_what_the_plan_said(lite_job: JobFolder, night: Any) -> None:
         "num_unchanged": found["num_unchanged"],
         "num_refreshed": found["num_refreshed"],
         "num_deleted": found["num_missing"],
-        "num_dead_letters": found["num_unusable"] + found["num_repeated"],
+        "num_dead_letters": found["num_unusable"] + found["num_duplicate_ids"],
         "num_chunks_embedded": planned["chunks"]["value"],
         "num_tokens": planned["tokens"]["value"],
     }.items() <= done.items()
@@ -112,6 +112,76 @@ def test_a_run_does_what_the_plan_said(lite_job: JobFolder, night: Any) -> None:
     assert (
         sum(bin_["num_chunks"] for bin_ in planned["chunk_lengths"]) == done["num_chunks_embedded"]
     )
+
+
+def gone(job: JobFolder) -> None:
+    job.write({doc_id: CORPUS[doc_id] for doc_id in ("d1", "d2", "d3")} | {"new": "New."})
+
+
+def copied(job: JobFolder) -> None:
+    (job.folder / "corpus" / "copy.parquet").write_bytes(
+        (job.folder / "corpus" / "a.parquet").read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("night", "code", "message"),
+    [
+        (gone, 2, "delete_missing: 10 of 14 documents are no longer in the corpus, more than"),
+        (copied, 3, "13 dead letters of 26 rows, and 0 are allowed; everything else"),
+    ],
+)
+def test_a_plan_ends_as_the_run_would(
+    lite_job: JobFolder, night: Any, code: int, message: str
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    night(lite_job)
+
+    page = lite_job.call(*arguments(lite_job, "--delete-missing"), expect=code).stdout
+    planned = plan(lite_job, "--delete-missing", expect=code)
+    refused = lite_job.run("--delete-missing", expect=code)
+
+    (refusal,) = planned["refusals"]
+    assert refusal["exit_code"] == code
+    assert refusal["message"].startswith(message)
+    assert refusal["message"] in refused.stderr
+    assert refusal["message"] in page
+    assert refusal["remedy"] in page
+    assert planned["documents"]["num_repeated"] == 0
+
+
+def test_what_is_forced_or_rebuilt_is_not_refused(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    gone(lite_job)
+
+    forced = plan(lite_job, "--delete-missing", "--force")
+    kept = plan(lite_job)
+
+    assert (forced["refusals"], kept["refusals"]) == ([], [])
+
+
+def test_a_text_that_came_before_is_repeated_and_no_dead_letter(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    copied(lite_job)
+
+    planned = plan(lite_job, "--id-from", "text")
+    done = summary(lite_job, "--id-from", "text")
+
+    found = planned["documents"]
+    assert (found["num_repeated"], found["num_duplicate_ids"]) == (len(CORPUS), 0)
+    assert (done["num_repeated"], done["num_dead_letters"]) == (len(CORPUS), 0)
+
+
+def test_the_last_line_counts_what_is_refreshed(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run("--carry", "topic")
+    other_metadata(lite_job)
+
+    page = lite_job.call(*arguments(lite_job, "--carry", "topic")).stdout
+
+    assert page.splitlines()[-1].startswith("Plan: 0 to add, 0 to change, 1 to refresh, 0 to")
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -155,8 +225,9 @@ def test_what_cannot_be_read_leaves_open_what_is_missing(lite_job: JobFolder) ->
     lite_job.run()
     (lite_job.folder / "corpus" / "b.parquet").write_text("no Parquet")
 
-    found = plan(lite_job, "--on-bad-file", "skip")["documents"]
-    limited = plan(lite_job, "--on-bad-file", "skip", "--limit", "3")["documents"]
+    flags = ("--on-bad-file", "skip", "--max-dead-letters", "1")
+    found = plan(lite_job, *flags)["documents"]
+    limited = plan(lite_job, *flags, "--limit", "3")["documents"]
 
     assert (found["num_files_skipped"], found["num_missing"]) == (1, None)
     assert (limited["num_unchanged"], limited["num_missing"]) == (3, None)
