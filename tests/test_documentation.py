@@ -4,9 +4,11 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -250,6 +252,29 @@ def test_the_readme_lists_every_command_and_the_manual_each_of_theirs() -> None:
     assert set(cli.list_commands(click.Context(cli))) <= listed
     for words in COMMANDS:
         assert any(tuple(arguments[: len(words)]) == words for arguments in given), words
+
+
+def test_git_does_not_take_a_key_that_a_page_has_written_into_this_folder(
+    repository: Path, tmp_path: Path
+) -> None:
+    given = [arguments for page in PAGES for arguments in page.commands("embed-index")]
+    places = {
+        place
+        for arguments in given
+        for flag, place in pairwise(arguments)
+        if flag in ("--key-file", "--env-file") and not place.startswith("/")
+    }
+    shutil.copy(repository / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True, timeout=60)
+    ignored = subprocess.run(
+        ["git", "-C", tmp_path, "check-ignore", *places],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert places >= {"key", ".env"}
+    assert set(ignored.stdout.split()) == places
 
 
 def test_the_settings_table_is_the_programs_own() -> None:
