@@ -33,7 +33,8 @@ class ModelSettings(Section):
     dimension: Annotated[
         int | None,
         Setting(section="model", help="Width of the vectors, from 32; none for the model's own."),
-        Field(ge=32, le=32_768),
+        # How wide the model is, is not known here.
+        Field(ge=32),
     ] = None
     dtype: Annotated[
         Dtype,

@@ -55,6 +55,18 @@ def test_chunks_longer_than_the_models_positions_are_refused_by_name(
         assert not (job.folder / "store.db").exists()
 
 
+@pytest.mark.parametrize("dimension", [5_000, 99_999])
+def test_a_dimension_that_the_model_has_not_is_refused_with_those_that_it_has(
+    lite_job: JobFolder, dimension: int
+) -> None:
+    lite_job.write({"a": "A text."})
+
+    done = lite_job.call(*lite_job.arguments("--dimension", str(dimension)), expect=2)
+
+    assert f"dimension: {dimension} is outside what" in done.stderr
+    assert "Choose a dimension from 32 to" in done.stderr
+
+
 def test_a_model_that_the_test_texts_do_not_fit_is_refused(lite_job: JobFolder) -> None:
     job = with_positions(lite_job, 512)
     job.write({"a": "A text."})
