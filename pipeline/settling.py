@@ -13,6 +13,7 @@ from embed_index.pipeline.stages.tally import RunTally
 from embed_index.pipeline.versions.check import find_fault
 from embed_index.pipeline.versions.target import TargetVersion
 from embed_index.schemas.contract import Canary
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError, ContractError, StoreError
 
 
@@ -140,7 +141,7 @@ def _check_skipped(
     """Refuse to put a version in the place of the live one that lacks what was not read."""
     if tally.num_files_skipped and not limits.force:
         raise ConfigurationError(
-            f"rebuild: {tally.num_files_skipped:,} files were skipped, whose documents"
+            f"rebuild: skipped {counted(tally.num_files_skipped, 'file')}, whose documents"
             f" {target.name} may lack; {live} stays live",
             remedy="Mend the files that the dead letters name, and run once more with --rebuild,"
             " which embeds nothing again; or go without them, with --rebuild --force.",

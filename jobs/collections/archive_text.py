@@ -4,13 +4,16 @@ import json
 from dataclasses import asdict
 
 from embed_index.jobs.collections.archiving import Exported, Imported
+from embed_index.schemas.counts import counted
 
 
 def exported_as_text(done: Exported) -> str:
     """Return one line."""
     return (
-        f"exported {done.version}: {done.num_chunks:,} chunks of {done.num_documents:,} documents,"
-        f" vectors of {done.dimension}, {done.num_bytes / 1e6:,.1f} MB in {done.num_files} files"
+        f"exported {done.version}: {counted(done.num_chunks, 'chunk')} of"
+        f" {counted(done.num_documents, 'document')},"
+        f" vectors of {done.dimension}, {done.num_bytes / 1e6:,.1f} MB in"
+        f" {counted(done.num_files, 'file')}"
         f" at {done.folder}, {done.seconds:.1f} s"
     )
 
@@ -21,7 +24,8 @@ def imported_as_text(done: Imported) -> str:
         "" if done.dimension == done.archived_dimension else f", cut from {done.archived_dimension}"
     )
     return (
-        f"{done.version} is live: {done.num_chunks:,} chunks of {done.num_documents:,} documents,"
+        f"{done.version} is live: {counted(done.num_chunks, 'chunk')} of"
+        f" {counted(done.num_documents, 'document')},"
         f" vectors of {done.dimension}{cut}, {done.seconds:.1f} s"
     )
 

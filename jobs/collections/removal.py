@@ -9,6 +9,7 @@ from embed_index.jobs.collections.versions import locked_versions
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.ledger import remove_ledger
 from embed_index.pipeline.milvus.versions import no_such_collection
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -30,7 +31,7 @@ class Removal:
         if self.ledger is not None:
             parts.append(f"the ledger {self.ledger}")
         if self.num_letter_files:
-            parts.append(f"{self.num_letter_files:,} files of dead letters")
+            parts.append(f"{counted(self.num_letter_files, 'file')} of dead letters")
         return ", ".join(parts)
 
 

@@ -44,7 +44,7 @@ def retry(*, settings: JobSettings, as_json: bool) -> None:
     num_remaining = len(retried.remaining)
     if num_remaining > retried.num_allowed:
         raise DeadLetterLimitError(
-            f"{settings.collection}: {num_remaining:,} dead letters remain, and"
-            f" {retried.num_allowed:,} are allowed",
+            f"{settings.collection}: dead letters that remain: {num_remaining:,}, more than the"
+            f" {retried.num_allowed:,} allowed",
             remedy="Mend the rows that they name, or raise --max-dead-letters.",
         )

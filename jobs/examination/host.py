@@ -19,6 +19,7 @@ from embed_index.pipeline.milvus.capabilities import MilvusTarget
 from embed_index.pipeline.milvus.demands import check_rows
 from embed_index.pipeline.secrecy.checks import check_secret_file
 from embed_index.pipeline.storage.requests import BRIEF
+from embed_index.schemas.counts import counted
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import SETTINGS, JobSettings
 
@@ -79,7 +80,8 @@ def _check_corpus(settings: JobSettings) -> HostCheck:
     source = open_corpus(settings, patience=BRIEF)
     own_id = settings.id_column if settings.id_from == "column" else f"ids of {settings.id_from}"
     columns = ", ".join((own_id, *settings.text_column, *settings.carried))
-    found = f"{source.num_rows:,} rows in {len(source.files):,} files, with {columns}"
+    rows, files = counted(source.num_rows, "row"), counted(len(source.files), "file")
+    found = f"{rows} in {files}, with {columns}"
     return HostCheck(
         subject="corpus", outcome="ok", found="; ".join((found, *source.take_notices()))
     )

@@ -26,8 +26,8 @@ def _too_many_tokens(plan: Plan, settings: JobSettings) -> ConfigurationError | 
     if allowed is None or tokens <= allowed:
         return None
     return ConfigurationError(
-        f"max_tokens_embedded: {tokens:,.0f} tokens would be embedded, and {allowed:,} are allowed;"
-        " nothing was done",
+        f"max_tokens_embedded: {tokens:,.0f} tokens would be embedded, more than the"
+        f" {allowed:,} allowed; nothing was done",
         remedy=_LOOK.format(flag="--max-tokens-embedded"),
     )
 

@@ -21,6 +21,7 @@ from embed_index.pipeline.storage.address import scheme_of
 from embed_index.pipeline.storage.requests import BRIEF
 from embed_index.pipeline.storage.store import Storage
 from embed_index.pipeline.storage.systems import S3Access
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.settings import JobSettings
 
@@ -117,10 +118,10 @@ def draft(survey: CorpusSurvey, *, place: Mapping[str, str], name: str) -> Draft
         _chunking(text.column, title=guess_title(survey, text=text.column)),
         _milvus(name),
     )
-    files = "one file" if survey.num_files == 1 else f"{survey.num_files:,} files"
     head = (
-        f"# A job for {survey.num_rows:,} rows in {files}, drafted by `embed-index init` from the"
-        f" first\n# {survey.num_rows_seen:,} rows. Read it, change it, then:"
+        f"# A job for {counted(survey.num_rows, 'row')} in {counted(survey.num_files, 'file')},"
+        f" drafted by `embed-index init` from the first\n# {counted(survey.num_rows_seen, 'row')}."
+        " Read it, change it, then:"
         " embed-index run THIS_FILE --show-config\n"
     )
     return Draft(
@@ -212,7 +213,8 @@ def _open_question(
         known = called_as_ids(survey, text=text)
         seen = "; ".join(f"{_bare(c.name)} {c.unfit_as_id or 'has white space'}" for c in known)
         return (
-            f"no column tells the documents apart in the first {survey.num_rows_seen:,} rows"
+            "no column tells the documents apart in the first"
+            f" {counted(survey.num_rows_seen, 'row')}"
             f"{f' ({seen})' if seen else ''}.\n"
             "Write the files with an id that stays with its document, and name it as id_column; or"
             ' set id_from = "text", whose ids are the texts\' hashes, or "place", file and row.'

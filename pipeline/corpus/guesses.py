@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embed_index.pipeline.corpus.survey import CorpusSurvey, SurveyedColumn
+from embed_index.schemas.counts import counted
 
 _ID_NAMES = (
     *("id", "doc_id", "docid", "document_id", "_id", "uuid", "guid", "key", "pk"),
@@ -65,7 +66,7 @@ def guess_id(survey: CorpusSurvey, *, text: SurveyedColumn) -> GuessedColumn | N
         for column in survey.columns
         if column.name != text.name and not column.unfit_as_id and not column.has_spaces
     ]
-    unique = f"unique and nowhere null in the first {survey.num_rows_seen:,} rows"
+    unique = f"unique and nowhere null in the first {counted(survey.num_rows_seen, 'row')}"
     for column in _by_name(fit, _ID_NAMES):
         return GuessedColumn(column=column, reason=f"by its name, {unique}")
     for column in fit:

@@ -26,6 +26,7 @@ from embed_index.pipeline.corpus.row_groups import RowGroup
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
 from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import EMPTY_VALUES, CarriedColumn
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import FileRecord
 
@@ -131,7 +132,7 @@ class ParquetSource:
             yield conversion.without_rows(letters)
         told = list(self._tell_nulls())
         if num_left_out:
-            told.append(f"where: {num_left_out:,} rows were left out; none is missing")
+            told.append(f"where: left out {counted(num_left_out, 'row')}; none is missing")
         self._notices.extend(text for text in told if text not in self._notices)
 
     def stop_waiting(self) -> None:
@@ -232,8 +233,8 @@ class ParquetSource:
             num_nulls = self._num_nulls[place]
             if num_nulls and not column.holds_null:
                 yield (
-                    f"carry: {column.name} is null in {num_nulls:,} rows, where the collection"
-                    f" holds {EMPTY_VALUES[column.type]!r}"
+                    f"carry: {column.name} is null in {counted(num_nulls, 'row')}, where the"
+                    f" collection holds {EMPTY_VALUES[column.type]!r}"
                 )
 
 

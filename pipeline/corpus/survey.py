@@ -23,6 +23,7 @@ from embed_index.pipeline.corpus.row_checks import BadRowError, check_carried, c
 from embed_index.pipeline.corpus.structured import read_structured
 from embed_index.pipeline.storage.store import Storage
 from embed_index.schemas.columns import CarriedColumn
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.names import check_carried_names
 
@@ -208,10 +209,10 @@ def _flaw_as_id(
         return "numbers rows, another way each time they are written"
     num_empty = sum(map(_is_empty, values))
     if num_empty:
-        return f"is null or empty in {num_empty:,} rows"
+        return f"is null or empty in {counted(num_empty, 'row')}"
     num_repeated = len(values) - num_distinct
     if num_repeated:
-        return f"repeats itself in {num_repeated:,} rows"
+        return f"repeats itself in {counted(num_repeated, 'row')}"
     if all(isinstance(value, str) and _FRACTION.fullmatch(value) for value in values):
         return "measures something"
     try:

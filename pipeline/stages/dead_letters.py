@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from embed_index.pipeline.corpus.source import RowBatch
 from embed_index.pipeline.disk.errors import explain_disk
 from embed_index.pipeline.ledger.letters import printable
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError
 from embed_index.schemas.records import DeadLetter, SourceRow
 
@@ -171,7 +172,8 @@ def excess_of_letters(num_letters: int, *, num_rows: int, limit: str) -> str:
     if num_letters <= allowed:
         return ""
     return (
-        f"{num_letters:,} dead letters of {num_rows:,} rows, and {allowed:,} are allowed;"
+        f"{counted(num_letters, 'dead letter')} of {counted(num_rows, 'row')}, more than the"
+        f" {allowed:,} allowed;"
         " everything else is in the collection"
     )
 

@@ -8,6 +8,7 @@ from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.entries import LedgerEntry
 from embed_index.pipeline.stages.comparison import CorpusPass
 from embed_index.pipeline.stages.store import Store
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.ids import chunk_id
 
@@ -51,7 +52,7 @@ class DeletionLimits:
         """
         if num_missing and not self.force and 2 * self.num_files < self.num_files_before:
             raise ConfigurationError(
-                f"delete_missing: the corpus has {self.num_files:,} files, and had"
+                f"delete_missing: the corpus has {counted(self.num_files, 'file')}, and had"
                 f" {self.num_files_before:,} when it was last read; {num_missing:,} documents are"
                 " missing; everything else is done, and nothing was deleted",
                 remedy="Check that all of the corpus is there, and that --input names it. If it"

@@ -196,7 +196,7 @@ def test_a_skipped_file_costs_one_dead_letter_and_no_document(lite_job: JobFolde
     assert f"input: {damaged} cannot be read at row group 4" in done.stderr
     assert "the file is skipped (on_bad_file)" in done.stderr
     assert "skipped files 1; nothing was deleted" in done.stdout
-    assert "1 dead letters of 81 rows" in refused.stderr
+    assert "1 dead letter of 81 rows" in refused.stderr
     assert "dead_letters but for 1 file, exit code 3" in status.stdout
     last, strict, skipping, _ = lite_job.history()
     assert (skipping["num_new"], skipping["num_unchanged"]) == (1, 80)
@@ -235,7 +235,7 @@ def test_a_rebuild_without_a_file_does_not_go_live(lite_job: JobFolder) -> None:
     damaged.write_bytes(whole)
     lite_job.run(*SKIP, "--rebuild", "--dimension", "32")
 
-    assert "rebuild: 1 files were skipped" in failed.stderr
+    assert "rebuild: skipped 1 file," in failed.stderr
     assert live == f"{lite_job.collection}_v1"
     assert lite_job.live() == f"{lite_job.collection}_v2"
     assert (

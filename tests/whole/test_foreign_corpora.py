@@ -208,7 +208,7 @@ def test_null_stays_null_in_new_collections_and_what_it_was_in_old_ones(
             CAPABILITIES, "null", replace(CAPABILITIES["null"], embedded=False)
         )
         said = job.run(*flags).stderr
-    assert "lang is null in 1 rows" in said
+    assert "lang is null in 1 row," in said
 
     again = job.run(*flags)
 
@@ -282,7 +282,7 @@ def test_what_a_condition_leaves_out_is_not_missing(lite_job: JobFolder) -> None
     done = job.run(*deleting)
 
     assert "1 unchanged, 0 refreshed, 1 deleted" in done.stdout
-    assert "where: 1 rows were left out" in done.stderr
+    assert "where: left out 1 row;" in done.stderr
     assert {row.text for row in stored(job).values()} == {"One.", "Two."}
     refused = job.run("--where", "language == 'de'", expect=2)
     assert "no column 'language'" in refused.stderr

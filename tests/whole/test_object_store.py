@@ -127,7 +127,7 @@ def test_other_commands_read_from_it(
 
     assert f'input = "{address}"\nendpoint = "{object_store.url}"\n' in draft
     assert 'collection = "corpus"' in draft
-    assert "21 rows in 1 files, with id, text" in doctor
+    assert "21 rows in 1 file, with id, text" in doctor
     assert json.loads(plan)["documents"]["num_new"] == 21
     assert len(json.loads(chunk)["chunks"]) > 1
 

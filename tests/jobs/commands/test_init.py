@@ -192,7 +192,7 @@ def test_strings_that_do_not_read_like_texts_are_not_called_something_else() -> 
     ("ids", "said"),
     [
         ([1] * 9, "no column tells the documents apart in the first 9 rows (id repeats itself in"),
-        ([*"abcdefgh", None], "to decide: id, the id by its name, is null or empty in 1 rows.\n"),
+        ([*"abcdefgh", None], "to decide: id, the id by its name, is null or empty in 1 row.\n"),
     ],
 )
 def test_a_missing_id_is_told_and_written_down(ids: list[object], said: str) -> None:

@@ -128,7 +128,7 @@ def copied(job: JobFolder) -> None:
     ("night", "code", "message"),
     [
         (gone, 2, "delete_missing: 10 of 14 documents are no longer in the corpus, more than"),
-        (copied, 3, "13 dead letters of 26 rows, and 0 are allowed; everything else"),
+        (copied, 3, "13 dead letters of 26 rows, more than the 0 allowed; everything else"),
     ],
 )
 def test_a_plan_ends_as_the_run_would(
@@ -318,7 +318,7 @@ def test_fp8_is_planned_for_cards_that_have_it(lite_job: JobFolder) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--max-tokens-embedded", "10"), "tokens would be embedded, and 10 are allowed"),
+        (("--max-tokens-embedded", "10"), "tokens would be embedded, more than the 10 allowed"),
         (
             ("--max-cost", "0.0001", "--price-per-gpu-hour", "2"),
             "max_cost: this would cost some 0.0",

@@ -132,14 +132,14 @@ def test_status_tells_last_run_freshness_and_counts(lite_job: JobFolder) -> None
     assert 0 < read["fresh_seconds"] < 300
     assert read["last_run"]["outcome"] == "dead_letters"
     assert read["last_success"]["outcome"] == "done"
-    assert "1 dead letters of 5 rows" in read["last_run"]["error"]
+    assert "1 dead letter of 5 rows" in read["last_run"]["error"]
     (version,) = read["versions"]
     assert version["name"] == f"{lite_job.collection}_v1"
     assert version["num_documents"] == 4
     assert version["num_chunks"] > 4
     assert version["num_dead_letters"] == 1
     assert ["running", "no"] in [line.split() for line in text.splitlines()]
-    assert "dead_letters, exit code 3: 1 dead letters of 5 rows" in text
+    assert "dead_letters, exit code 3: 1 dead letter of 5 rows" in text
 
 
 @pytest.mark.parametrize("is_first", [True, False])

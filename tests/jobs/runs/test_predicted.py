@@ -78,7 +78,7 @@ def test_a_run_that_would_embed_too_much_does_nothing_and_shows_the_plan(
 
     first_line, *rest = refused.stderr.splitlines()
     assert "max_tokens_embedded: " in first_line
-    assert "and 50 are allowed; nothing was done" in first_line
+    assert "more than the 50 allowed; nothing was done" in first_line
     assert any("Plan: 0 to add, 8 to change" in line for line in rest)
     told = json.loads(as_lines.stderr.splitlines()[-1])
     assert (told["event"], told["exit_code"]) == ("error", 2)

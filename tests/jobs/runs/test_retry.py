@@ -150,7 +150,10 @@ def test_what_remains_is_named(lite_job: JobFolder) -> None:
 
     assert "1 dead letters retried, 0 chunks embedded, 1 remain" in done.stdout
     assert "a.parquet#0:4 (document null): read, null_text, attempt 2" in done.stdout
-    assert f"error: {lite_job.collection}: 1 dead letters remain, and 0 are allowed" in done.stderr
+    assert (
+        f"error: {lite_job.collection}: dead letters that remain: 1, more than the 0 allowed"
+        in done.stderr
+    )
 
 
 def test_a_collection_without_a_ledger_is_refused(lite_job: JobFolder) -> None:

@@ -114,7 +114,7 @@ def test_rows_are_left_out_with_their_ids_whatever_else_is_wrong_with_them(tmp_p
     assert [(letter.doc_id, letter.reason) for letter in rows.dead_letters] == [("e", "null_text")]
     assert rows.ids_left_out == ["b", "d"]
     assert (len(others), others.ids_left_out, others.dead_letters) == (0, ["x"], ())
-    assert "where: 4 rows were left out; none is missing" in source.take_notices()
+    assert "where: left out 4 rows; none is missing" in source.take_notices()
 
 
 def test_a_condition_on_what_no_file_has_or_what_is_of_another_type_is_refused_at_once(

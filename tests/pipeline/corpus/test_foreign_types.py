@@ -237,7 +237,7 @@ def test_a_carried_column_that_a_file_lacks_is_null_there(tmp_path: Path) -> Non
     assert [document.carried for document in read(source)[0]] == [(0,), (3,)]
     lacking, nulls = source.take_notices()
     assert "1 of 2 files, such as" in lacking
-    assert nulls == "carry: n is null in 1 rows, where the collection holds 0"
+    assert nulls == "carry: n is null in 1 row, where the collection holds 0"
     with pytest.raises(ConfigurationError, match=r"id_column: .*a\.parquet has no"):
         open_source(tmp_path, id_column="n")
     with pytest.raises(ConfigurationError, match=r"text_column: .*a\.parquet has no"):

@@ -160,8 +160,8 @@ def test_mail_of_a_failing_run_begins_with_the_line_to_read(lite_job: JobFolder)
 
     head, remedy = letters.stderr.splitlines()
     assert head == (
-        f"error: {lite_job.collection}: 1 dead letters of 5 rows, and 0 are allowed; everything"
-        " else is in the collection"
+        f"error: {lite_job.collection}: 1 dead letter of 5 rows, more than the 0 allowed;"
+        " everything else is in the collection"
     )
     assert f"`embed-index letters {lite_job.collection}` shows them by reason" in remedy
     assert away.stderr.startswith(f"error: {lite_job.collection}: input: ")
