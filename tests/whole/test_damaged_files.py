@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_used_is_named_with_a_remedy(
 
     done = lite_job.run("--carry", "topic", expect=2)
 
-    error, remedy = done.stderr.splitlines()
+    error, remedy, *_ = done.stderr.splitlines()
     assert error.startswith("error: ")
     assert str(bad) in error
     assert message in error
