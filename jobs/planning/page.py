@@ -52,9 +52,12 @@ def _corpus(plan: Plan) -> str:
 
 
 def _compared(plan: Plan) -> str:
+    if plan.compared_with is None and plan.rebuilds:
+        return "with nothing: the rebuild begins anew"
     if plan.compared_with is None:
         return "with nothing: there is no ledger to compare with, so everything is new"
-    return f"with {plan.compared_with}, as the ledger has it; Milvus was not asked"
+    known = "" if plan.is_contract_known else "; how it was made shows in its next run"
+    return f"with {plan.compared_with}, as the ledger has it; Milvus was not asked{known}"
 
 
 def _documents(plan: Plan) -> str:
@@ -167,7 +170,9 @@ def _conclusion(plan: Plan) -> str:
         parts.append(f"{found.num_refreshed:,} to refresh")
     if found.num_missing is not None:
         parts.append(f"{found.num_missing if plan.deletes_missing else 0:,} to delete")
-    return f"Plan: {', '.join(parts)}; {_estimate(plan.tokens)} tokens to embed. Nothing was done."
+    how = "with --rebuild " if plan.rebuilds else ""
+    tokens = f"{_estimate(plan.tokens)} tokens to embed"
+    return f"Plan: {how}{', '.join(parts)}; {tokens}. Nothing was done."
 
 
 def _fate(plan: Plan) -> str:

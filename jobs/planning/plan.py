@@ -68,6 +68,10 @@ class Plan:
     collection: str
     compared_with: str | None
     """The version that the ledger has; None where everything counts as new."""
+    rebuilds: bool
+    """Whether this is the plan of a rebuild: it was asked for, or nothing else would be done."""
+    is_contract_known: bool
+    """Whether the ledger knows how the live version was made; without one there is nothing."""
     model: str
     dimension: int
     max_tokens: int

@@ -11,7 +11,7 @@ from embed_index.jobs.adapters.inputs import JobInputs, look_at_inputs
 from embed_index.jobs.adapters.places import existing_ledger
 from embed_index.jobs.planning.here import Pace, device_here, pace_on, weights_fit
 from embed_index.jobs.planning.plan import DeviceTime, LengthBin, Obstacle, Plan
-from embed_index.jobs.planning.refusals import refusals_of
+from embed_index.jobs.planning.refusals import contract_failure, refusal_of, refusals_of
 from embed_index.pipeline.corpus.source import FirstDocuments
 from embed_index.pipeline.ledger.documents import DocumentLedger
 from embed_index.pipeline.ledger.ledger import Ledger
@@ -22,6 +22,8 @@ from embed_index.pipeline.planning.prediction import expect
 from embed_index.pipeline.planning.sampling import Estimate, SampleSize
 from embed_index.pipeline.planning.storage import Storage, storage_of
 from embed_index.pipeline.planning.workload import BIN_ENDS
+from embed_index.pipeline.versions.made import find_made
+from embed_index.pipeline.versions.target import gives_vectors
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.precision import FP8
 from embed_index.schemas.settings import JobSettings
@@ -87,9 +89,53 @@ def plan_job(settings: JobSettings, wish: PlanWish) -> Plan:
         ledger = None if path is None else stack.enter_context(Ledger(path))
         if ledger is not None:
             stack.enter_context(ledger.snapshot())
-        documents = None if ledger is None else documents_to_compare(ledger, settings=settings)
-        plan = plan_of(inputs, ledger=ledger, documents=documents, wish=wish)
+        plan = _plan_against(ledger, inputs=inputs, wish=wish)
     return replace(plan, planning_seconds=time.monotonic() - began)
+
+
+def _plan_against(ledger: Ledger | None, *, inputs: JobInputs, wish: PlanWish) -> Plan:
+    """Return the plan of a run, or of the rebuild that is left where the run would be refused."""
+    if ledger is None:
+        return plan_of(inputs, ledger=None, documents=None, wish=wish)
+    settings = inputs.settings
+    live = documents_to_compare(ledger, settings=settings.model_copy(update={"rebuild": False}))
+    made = None if live is None else find_made(ledger, live.version)
+    if live is None or made is None:
+        documents = documents_to_compare(ledger, settings=settings)
+        plan = plan_of(inputs, ledger=ledger, documents=documents, wish=wish)
+        return replace(plan, is_contract_known=live is None)
+    inputs.source.adopt_types(
+        [column for column in made.carried if not (settings.rebuild and column.type == "text")]
+    )
+    failure = None
+    if not settings.rebuild:
+        failure = contract_failure(made, inputs=inputs, version=live.version)
+    if failure is not None:
+        inputs = replace(inputs, settings=settings.model_copy(update={"rebuild": True}))
+    documents = live
+    if inputs.settings.rebuild and not gives_vectors(
+        made.contract,
+        made.carried,
+        wanted=inputs.contract(),
+        carried=inputs.source.carried_columns,
+    ):
+        documents = _begun_rebuild(ledger, inputs=inputs, live=live.version)
+    plan = plan_of(inputs, ledger=ledger, documents=documents, wish=wish)
+    if failure is None:
+        return plan
+    return replace(plan, refusals=(refusal_of(failure), *plan.refusals))
+
+
+def _begun_rebuild(ledger: Ledger, *, inputs: JobInputs, live: str) -> DocumentLedger | None:
+    """Return the documents of an unfinished version, if it was begun as the job would make it."""
+    documents = documents_to_compare(ledger, settings=inputs.settings)
+    if documents is None or documents.version == live:
+        return None
+    made = find_made(ledger, documents.version)
+    is_alike = (
+        made is None or contract_failure(made, inputs=inputs, version=documents.version) is None
+    )
+    return documents if is_alike else None
 
 
 def documents_to_compare(ledger: Ledger, *, settings: JobSettings) -> DocumentLedger | None:
@@ -137,6 +183,8 @@ def plan_of(
     return Plan(
         collection=settings.collection,
         compared_with=None if documents is None else documents.version,
+        rebuilds=settings.rebuild,
+        is_contract_known=True,
         model=inputs.model.name,
         dimension=inputs.dimension,
         max_tokens=settings.max_tokens,

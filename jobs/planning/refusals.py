@@ -9,17 +9,41 @@ from embed_index.jobs.planning.plan import Refusal
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.planning.counting import DocumentCounts
 from embed_index.pipeline.stages.dead_letters import excess_of_letters
-from embed_index.schemas.errors import ConfigurationError, DeadLetterLimitError, EmbedIndexError
+from embed_index.pipeline.versions.made import MadeVersion
+from embed_index.pipeline.versions.target import check_made_alike
+from embed_index.schemas.errors import (
+    ConfigurationError,
+    ContractError,
+    DeadLetterLimitError,
+    EmbedIndexError,
+)
+
+
+def contract_failure(made: MadeVersion, *, inputs: JobInputs, version: str) -> ContractError | None:
+    """Return how a run would refuse to write to a live version, if it would."""
+    try:
+        check_made_alike(
+            version,
+            made.contract,
+            made.carried,
+            wanted=inputs.contract(),
+            carried=inputs.source.carried_columns,
+        )
+    except ContractError as failure:
+        return failure
+    return None
+
+
+def refusal_of(failure: EmbedIndexError) -> Refusal:
+    """Return a failure as a plan has it."""
+    return Refusal(exit_code=exit_code(failure), message=failure.message, remedy=failure.remedy)
 
 
 def refusals_of(
     found: DocumentCounts, *, inputs: JobInputs, ledger: Ledger | None
 ) -> tuple[Refusal, ...]:
     """Return what a run would refuse to do, in the order in which it meets it."""
-    return tuple(
-        Refusal(exit_code=exit_code(failure), message=failure.message, remedy=failure.remedy)
-        for failure in _failures(found, inputs=inputs, ledger=ledger)
-    )
+    return tuple(refusal_of(failure) for failure in _failures(found, inputs=inputs, ledger=ledger))
 
 
 def _failures(

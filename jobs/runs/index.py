@@ -35,6 +35,7 @@ from embed_index.pipeline.stages.reuse import (
     find_vectors_by_text,
     or_kept,
 )
+from embed_index.pipeline.versions.made import keep_made
 from embed_index.pipeline.versions.target import create_target
 from embed_index.schemas.errors import DeadLetterLimitError
 from embed_index.schemas.settings import JobSettings
@@ -101,6 +102,7 @@ def run_index_job(settings: JobSettings, *, reporter: Reporter) -> RunSummary:
                     f"{target.name} takes over the vectors of equal texts from {target.vectors_of}"
                 )
             job = open_job(inputs, ledger=ledger, store=store, target=target)
+            keep_made(ledger, target)
             done = _bring_in_step(job, kept=kept, run=run, question=question, reporter=reporter)
             keep_prediction(
                 inputs,

@@ -119,17 +119,30 @@ def _alike_in_vectors(
 
     A rebuild that differs in nothing at all is one that wants its vectors made again.
     """
-    contract, stored = versions.contract(live), versions.carried(live)
-    differing = set(contract.differences(wanted))
-    if (
-        differing - _FREE_OF_VECTORS
-        or not contract.canaries
-        or are_mixed(contract.dtype, wanted.dtype)
-        or (not differing and are_stored_as(carried, stored))
-    ):
+    contract = versions.contract(live)
+    stored = versions.carried(live)
+    is_alike = gives_vectors(contract, stored, wanted=wanted, carried=carried)
+    if not is_alike or not contract.canaries:
         return None
     made_with = {name: getattr(contract, name) for name in ("engine", "dtype", "canaries")}
     return wanted.model_copy(update=made_with)
+
+
+def gives_vectors(
+    contract: CollectionContract,
+    stored: Sequence[CarriedColumn],
+    *,
+    wanted: CollectionContract,
+    carried: Sequence[CarriedColumn],
+) -> bool:
+    """Say whether a rebuild takes over the vectors of a live version, which has canaries."""
+    differing = set(contract.differences(wanted))
+    is_the_same = not differing and are_stored_as(carried, stored)
+    return (
+        not differing - _FREE_OF_VECTORS
+        and not are_mixed(contract.dtype, wanted.dtype)
+        and not is_the_same
+    )
 
 
 def _live_target(
@@ -139,13 +152,29 @@ def _live_target(
     wanted: CollectionContract,
     carried: Sequence[CarriedColumn],
 ) -> TargetVersion:
-    contract = versions.contract(live)
+    contract, stored = versions.contract(live), versions.carried(live)
+    check_made_alike(live, contract, stored, wanted=wanted, carried=carried)
+    return TargetVersion(name=live, contract=contract, carried=stored, exists=True, is_live=True)
+
+
+def check_made_alike(
+    live: str,
+    contract: CollectionContract,
+    stored: Sequence[CarriedColumn],
+    *,
+    wanted: CollectionContract,
+    carried: Sequence[CarriedColumn],
+) -> None:
+    """Refuse to write to a live version in another way than it was made.
+
+    Raises:
+        ContractError: It was made another way.
+    """
     differing = [
         f"{name} is {getattr(contract, name)!r} there and {getattr(wanted, name)!r} in this job"
         for name in contract.differences(wanted)
     ]
     costs = ""
-    stored = versions.carried(live)
     if not differing and not are_stored_as(carried, stored):
         there, here = _named(stored), _named(carried)
         differing = [f"the carried columns are {there} there and {here} in this job"]
@@ -156,7 +185,6 @@ def _live_target(
             remedy="Change the job back, or run with --rebuild to fill a new version beside the"
             f" live one{costs}.",
         )
-    return TargetVersion(name=live, contract=contract, carried=stored, exists=True, is_live=True)
 
 
 def _named(columns: Sequence[CarriedColumn]) -> str:

@@ -151,6 +151,73 @@ def test_a_plan_ends_as_the_run_would(
     assert planned["documents"]["num_repeated"] == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "message", "embeds"),
+    [
+        (("--dimension", "32"), "dimension is 64 there and 32 in this job", True),
+        (("--max-tokens", "48"), "max_tokens is 64 there and 48 in this job", True),
+        (("--text-search",), "text_analyzer is '' there and ", False),
+        (("--carry", "topic"), "the carried columns are none there and topic (text)", False),
+    ],
+)
+def test_a_plan_of_what_was_made_another_way_is_refused_and_prices_the_rebuild(
+    lite_job: JobFolder, flags: tuple[str, ...], message: str, *, embeds: bool
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+
+    page = lite_job.call(*arguments(lite_job, *flags), expect=2).stdout
+    planned = plan(lite_job, *flags, expect=2)
+    refused = lite_job.run(*flags, expect=2)
+    rebuilt = plan(lite_job, *flags, "--rebuild")
+    done = summary(lite_job, *flags, "--rebuild")
+
+    (refusal,) = planned["refusals"]
+    assert message in refusal["message"]
+    assert refusal["message"] in refused.stderr
+    assert "run with --rebuild" in refusal["remedy"]
+    assert refusal["message"] in page
+    assert page.splitlines()[-1].startswith("Plan: with --rebuild ")
+    assert planned["rebuilds"]
+    assert rebuilt["refusals"] == []
+    assert planned["tokens"] == rebuilt["tokens"]
+    assert planned["tokens"]["value"] == done["num_tokens"]
+    assert (done["num_tokens"] > 0) is embeds
+
+
+def test_a_rebuild_that_was_begun_another_way_is_not_gone_on_with(
+    lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+
+    def cut_short(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("embed_index.jobs.runs.index.settle", cut_short)
+        lite_job.run("--dimension", "32", "--rebuild", expect=130)
+
+    as_begun = plan(lite_job, "--dimension", "32", expect=2)
+    otherwise = plan(lite_job, "--dimension", "48", expect=2)
+
+    assert as_begun["compared_with"] == f"{lite_job.collection}_v2"
+    assert as_begun["documents"]["num_unchanged"] == len(CORPUS)
+    assert otherwise["compared_with"] is None
+    assert otherwise["documents"]["num_new"] == len(CORPUS)
+
+
+def test_a_ledger_that_does_not_know_how_its_version_was_made_says_so(lite_job: JobFolder) -> None:
+    lite_job.write(CORPUS)
+    lite_job.run()
+    with sqlite3.connect(lite_job.ledger) as other:
+        other.execute("DELETE FROM figures WHERE kind = 'contract'")
+
+    page = lite_job.call(*arguments(lite_job, "--dimension", "32")).stdout
+
+    assert "how it was made shows in its next run" in page
+
+
 def test_what_is_forced_or_rebuilt_is_not_refused(lite_job: JobFolder) -> None:
     lite_job.write(CORPUS)
     lite_job.run()
