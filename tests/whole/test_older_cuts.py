@@ -8,7 +8,7 @@ from job_fixtures import JobFolder
 
 from embed_index.jobs.adapters import inputs
 from embed_index.pipeline.milvus.stored import StoredChunk
-from embed_index.pipeline.model import splitter
+from embed_index.pipeline.model import spans
 from embed_index.pipeline.model.boundaries import Cut
 from embed_index.schemas.ids import chunk_id
 
@@ -21,7 +21,7 @@ def old_job(lite_job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
     """Index the corpus as a program with other rules for cuts does."""
     with monkeypatch.context() as older:
         older.setattr(inputs, "SPLITTER_VERSION", 1)
-        older.setattr(splitter, "best_cut", lambda _, limit, **__: Cut(limit, "character"))
+        older.setattr(spans, "best_cut", lambda _, limit, **__: Cut(limit, "character"))
         lite_job.write(CORPUS)
         lite_job.run(*OPTIONS)
     return lite_job
