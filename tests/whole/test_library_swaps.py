@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 from job_fixtures import JobFolder
+from library_fixtures import opened
 from milvus_server import MilvusServer
 
-from embed_index import ConfigurationError, open_collection
+from embed_index import ConfigurationError
 from embed_index.pipeline.milvus.versions import LiveVersion
 
 NUM_THREADS = 3
@@ -36,13 +37,7 @@ def test_no_search_fails_comes_back_empty_or_mixes_two_contracts(
     changed = threading.Condition()
     over = threading.Event()
 
-    with open_collection(
-        job.collection,
-        milvus_uri=job.uri,
-        server_url=job.server.url,
-        key=job.server.key,
-        model=job.model,
-    ) as collection:
+    with opened(job) as collection:
 
         def search(place: int) -> None:
             while not over.is_set():
@@ -96,13 +91,7 @@ def test_a_version_that_is_dropped_or_made_again_is_not_searched_by_its_old_cont
     lite_job.run("--query-instruction", "")
     task = ("--query-instruction", "Find it", "--document-instruction", "Find it")
     lite_job.run("--rebuild", "--dimension", "128", *task)
-    with open_collection(
-        lite_job.collection,
-        milvus_uri=lite_job.uri,
-        server_url=lite_job.server.url,
-        key=lite_job.server.key,
-        model=lite_job.model,
-    ) as collection:
+    with opened(lite_job) as collection:
         versions = collection._store.versions
         first, second = f"{lite_job.collection}_v1", f"{lite_job.collection}_v2"
         assert collection.search(TEXTS["d3"])[0].version == second
@@ -134,13 +123,7 @@ def test_searches_in_a_row_share_what_the_name_stood_for_and_see_a_swap_soon(
     job.write(TEXTS)
     job.run()
     job.run("--rebuild")
-    with open_collection(
-        job.collection,
-        milvus_uri=job.uri,
-        server_url=job.server.url,
-        key=job.server.key,
-        model=job.model,
-    ) as collection:
+    with opened(job) as collection:
         versions = collection._store.versions
         find, asked = versions.find, list[str]()
 
