@@ -6,7 +6,12 @@ import pytest
 
 from embed_index.pipeline.planning.curve import QWEN3, Curve, curve_of
 from embed_index.pipeline.planning.devices import KINDS, Device
-from embed_index.pipeline.planning.prediction import Experience, Prediction, expect
+from embed_index.pipeline.planning.prediction import (
+    Experience,
+    Prediction,
+    assumed_start,
+    expect,
+)
 from embed_index.pipeline.planning.workload import Workload
 
 WORK = Workload.of_lengths([2048] * 5000)
@@ -55,6 +60,33 @@ def test_the_second_run_is_expected_to_be_as_the_first_one_was() -> None:
     assert second.embedding == pytest.approx(1.1 * first.embedding)
     assert (first.start, second.start) == (56.0, 30.0)
     assert second.total == pytest.approx(30.0 + second.embedding + 5.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "weight_bytes", "lengths", "total"),
+    [
+        ("4B", 8_050_000_000, [512] * 3_745, 59.7),
+        ("4B", 8_050_000_000, [32_768] * 28, 62.8),
+        ("0.6B", 1_200_000_000, [512] * 17_759, 58.6),
+        ("0.6B", 1_200_000_000, [32_768] * 78, 53.6),
+    ],
+)
+def test_a_first_run_of_half_a_minute_takes_what_it_took_on_an_h200(
+    model: str, weight_bytes: int, lengths: list[int], total: float
+) -> None:
+    measured = curve_of(KINDS["H200"], shape=QWEN3[model], precision="bfloat16")
+    assert measured is not None
+
+    expected = expect(
+        Workload.of_lengths(lengths),
+        curve=measured,
+        device=H200,
+        experience=Experience(),
+        start_seconds=assumed_start(weight_bytes),
+    )
+
+    assert expected is not None
+    assert expected.total == pytest.approx(total, rel=0.15)
 
 
 def test_one_run_that_was_held_up_does_not_count() -> None:
