@@ -17,8 +17,7 @@ SHAPE = QWEN3["4B"]
 
 def measured_rates(page: str, heading: str) -> list[tuple[str, int, list[int]]]:
     """Model, length and all whole numbers of each row of the first table below a heading."""
-    table = page.partition(f"## {heading}")[2].partition("\n\nRepeat with" if "H100" in heading
-                                                         else "\n\nAt 128")[0]  # fmt: skip
+    table = page.partition(f"## {heading}")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\d.]+B) \| ([\d,]+) \| (.+) \|$", table, re.MULTILINE)
     return [
         (model, int(length.replace(",", "")), [int(x.replace(",", "")) for x in re.findall(
