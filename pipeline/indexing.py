@@ -15,6 +15,7 @@ more.
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ from embed_index.schemas.records import Chunk, ChunkBatch, EmbeddedBatch
 _MAX_CHUNKS_PER_BATCH = 512
 _ROWS_PER_UPSERT = 1024
 _COMMITS_PER_TRANSACTION = 1024
+_SILENT_SECONDS = 10.0
+"""Without any answer; full batches take a CPU that long, and rarely longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ class Indexing:
         self._is_opening = False
         self._is_embedding = False
         self._num_at_servers = 0
+        self._last_answer = 0.0
         self.phases = PhaseClock()
 
     @property
@@ -119,12 +123,14 @@ class Indexing:
         self._files.seal(self.corpus_pass.seal())
 
     def bottleneck(self) -> str:
-        """Name what the run waits for at this moment."""
+        """Name what holds the run up at this moment; a server at work does not."""
         if self._is_opening:
             return "the embedding server to start"
         if self._to_upsert.is_full:
             return "Milvus"
-        return "the embedding server" if self._to_embed.is_full else ""
+        silent = time.monotonic() - self._last_answer
+        is_held_up = self._num_at_servers and silent >= _SILENT_SECONDS
+        return "the embedding server" if is_held_up else ""
 
     def stop(self) -> bool:
         """Read no further; say whether anything is on its way, which will be finished."""
@@ -192,8 +198,10 @@ class Indexing:
     def _at_servers(self) -> Iterator[None]:
         if not self._num_at_servers:
             self.phases.enter("embedding")
+            self._last_answer = time.monotonic()
         self._num_at_servers += 1
         yield
+        self._last_answer = time.monotonic()
         self._num_at_servers -= 1
         if not self._num_at_servers:
             self.phases.enter("server_idle")

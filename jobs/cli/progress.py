@@ -118,13 +118,22 @@ class _Rate:
 
 
 class _Pace:
-    """How fast documents were done of late; a rush of unchanged ones does not count for long."""
+    """How fast documents were done of late; a rush of unchanged ones does not count for long.
+
+    What was done before the first vector, a server's start included, says nothing of what follows.
+    """
 
     def __init__(self) -> None:
         self._moments: deque[tuple[float, int]] = deque()
+        self._is_embedding = False
 
-    def seconds_left(self, now: RunCounters, *, num_documents: int) -> float | None:
+    def seconds_left(
+        self, now: RunCounters, *, num_documents: int, is_waiting: bool
+    ) -> float | None:
         """Return how long the rest takes; None where nothing moves."""
+        if not self._is_embedding and (is_waiting or now.num_tokens):
+            self._is_embedding = bool(now.num_tokens)
+            self._moments.clear()
         done = now.num_documents_done
         self._moments.append((now.seconds, done))
         while self._moments[0][0] < now.seconds - _PACE_SECONDS:
@@ -166,7 +175,9 @@ class TerminalReporter(PlainReporter):
         """Redraw the bar."""
         if self._bar is None:
             return
-        left = self._pace.seconds_left(counters, num_documents=self._num_documents)
+        left = self._pace.seconds_left(
+            counters, num_documents=self._num_documents, is_waiting=bool(waiting_for)
+        )
         parts = [
             f"{counters.num_chunks_embedded:,} chunks",
             f"{self._rate.tokens_per_second(counters):,.0f} tokens/s",

@@ -68,6 +68,22 @@ class UnitEmbedder:
         return np.eye(len(token_ids), dimension, dtype=np.float32)
 
 
+class SilentEmbedder(UnitEmbedder):
+    """Answers no more after some batches until it is let."""
+
+    def __init__(self, *, num_answers: int) -> None:
+        self.num_answers = num_answers
+        self.is_silent = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def embed(self, token_ids: Sequence[TokenIds], *, dimension: int) -> Vectors:
+        if not self.num_answers:
+            self.is_silent.set()
+            await self.goes_on.wait()
+        self.num_answers = max(0, self.num_answers - 1)
+        return await super().embed(token_ids, dimension=dimension)
+
+
 class StoppingTokenizer:
     """Stops the run at the tenth text, as a signal would."""
 
@@ -165,6 +181,36 @@ def test_a_large_document_is_not_cut_to_its_end_once_the_run_stops(
 
     assert stopping.num_texts < 20
     assert not indexing.is_complete
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("silent_seconds", "named"), [(0.0, "the embedding server"), (1e9, "")])
+async def test_a_server_holds_a_run_up_only_while_it_does_not_answer(
+    silent_seconds: float,
+    named: str,
+    tmp_path: Path,
+    tokenizer: ModelTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("embed_index.pipeline.indexing._SILENT_SECONDS", silent_seconds)
+    embedder = SilentEmbedder(num_answers=3)
+
+    async def open_embedder() -> SilentEmbedder:
+        return embedder
+
+    with indexing_of(
+        LargeDocument(), tokenizer=tokenizer, folder=tmp_path, store=PatientStore()
+    ) as indexing:
+        run = asyncio.create_task(indexing.run(open_embedder))
+        await embedder.is_silent.wait()
+        async with indexing._to_embed._changed:
+            await indexing._to_embed._changed.wait_for(lambda: indexing._to_embed.is_full)
+        waits_for = indexing.bottleneck()
+        embedder.goes_on.set()
+        await run
+
+    assert waits_for == named
+    assert indexing.bottleneck() == ""
 
 
 def test_a_large_text_is_not_held_twice_while_it_is_cut(

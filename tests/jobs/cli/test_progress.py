@@ -159,6 +159,40 @@ def test_time_left_follows_the_pace_of_late_and_not_what_was_there_before() -> N
     reporter.close()
 
 
+def test_time_left_after_a_resume_counts_from_the_first_vector() -> None:
+    stream = Terminal()
+    reporter = TerminalReporter(stream=stream, results=io.StringIO())
+
+    def last() -> str:
+        return stream.getvalue().rpartition("\r")[2]
+
+    reporter.started(collection="articles", num_documents=50_000)
+    reporter.progressed(at(0, done=0), waiting_for="")
+    for second in range(1, 25):
+        reporter.progressed(at(second, done=20_000), waiting_for="the embedding server to start")
+    starting = last()
+    for second in range(25, 30):
+        done = 20_000 + 100 * (second - 25)
+        reporter.progressed(at(second, tokens=second, done=done), waiting_for="")
+
+    assert "<?," in starting
+    # 29,600 documents, 100 a second, after five seconds of embedding.
+    assert "<04:56," in last()
+    reporter.close()
+
+
+def test_time_left_of_a_night_without_changes_counts_what_is_read() -> None:
+    stream = Terminal()
+    reporter = TerminalReporter(stream=stream, results=io.StringIO())
+
+    reporter.started(collection="articles", num_documents=50_000)
+    for second in range(5):
+        reporter.progressed(at(second, done=1000 * second), waiting_for="")
+
+    assert "<00:46," in stream.getvalue().rpartition("\r")[2]
+    reporter.close()
+
+
 def test_without_a_terminal_a_long_start_is_told_once() -> None:
     stream = io.StringIO()
     reporter = PlainReporter(stream=stream, results=io.StringIO())
