@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
+from embed_index.schemas.counts import counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounters:
@@ -61,6 +63,8 @@ class RunSummary(RunCounters):
     """None when there are no dead letters."""
     precision: str = ""
     """In which the run's vectors were made; empty where it needed none."""
+    num_documents_left: int | None = 0
+    """Of which a run that ended early leaves the collection as it was; None where unknown."""
 
     def to_dict(self) -> dict[str, str | int | float | None]:
         """Return everything, the rate included, under the names used here."""
@@ -76,6 +80,7 @@ class RunSummary(RunCounters):
             *((("precision", self.precision),) if self.precision else ()),
             *((("skipped files", self._skipped()),) if self.num_files_skipped else ()),
             ("dead letters", self._dead_letters()),
+            *((("left", self._left()),) if self.num_documents_left != 0 else ()),
             ("time", f"{self.seconds:,.1f} s, {self.tokens_per_second:,.0f} tokens/s"),
         ]
         return "\n".join(f"{name:<13} {text}" for name, text in lines)
@@ -87,6 +92,11 @@ class RunSummary(RunCounters):
 
     def _skipped(self) -> str:
         return f"{self.num_files_skipped:,}; nothing was deleted, for documents may stand in them"
+
+    def _left(self) -> str:
+        left = self.num_documents_left
+        what = "an unknown number of documents" if left is None else counted(left, "document")
+        return f"{what}; the next run goes on with what is left"
 
     def _dead_letters(self) -> str:
         place = f", see {self.dead_letters_file}" if self.dead_letters_file else ""

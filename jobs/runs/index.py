@@ -159,11 +159,14 @@ def _bring_in_step(
         from embed_index.jobs.evaluation.gate import QualityGate
 
         gate = QualityGate(question, inputs=job.inputs, store=store, ledger=job.ledger, run=run.id)
+    num_documents = corpus.num_rows if limit is None else min(limit, corpus.num_rows)
+    # How many rows meet a condition is known once all are read.
+    run.num_documents = None if job.inputs.settings.where else num_documents
     indexing = IndexingPass(
         job,
         run=run,
         source=corpus if limit is None else FirstDocuments(corpus, limit),
-        num_documents=corpus.num_rows if limit is None else min(limit, corpus.num_rows),
+        num_documents=num_documents,
         find_vectors=_vector_finder(job, kept=kept),
         reporter=reporter,
         quality=gate,
@@ -229,7 +232,7 @@ def _summed_up(run: RecordedRun, *, reporter: Reporter) -> Iterator[None]:
         yield
     except BaseException as error:
         if run.tally.num_documents_read:
-            reporter.finished(run.summary(), failure=first_cause(error))
+            reporter.finished(run.summary(is_early=True), failure=first_cause(error))
         raise
 
 

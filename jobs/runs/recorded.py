@@ -40,6 +40,8 @@ class RecordedRun:
         self.pace = PaceRecorder()
         self.precision = ""
         """Of the run's vectors, once a server has made some."""
+        self.num_documents: int | None = None
+        """That the run is to settle; None where that is not known."""
         self._letter_file = DeadLetterFile(
             dead_letter_folder(settings, settings.collection), run=record.name
         )
@@ -86,14 +88,23 @@ class RecordedRun:
         """Return the counts at this moment."""
         return self.tally.counters(seconds=time.monotonic() - self._began)
 
-    def summary(self) -> RunSummary:
-        """Return what the run did."""
+    def summary(self, *, is_early: bool = False) -> RunSummary:
+        """Return what the run did.
+
+        Args:
+            is_early: Whether it ended before it came to its end, so that something may be left.
+        """
         letters = self._letter_file.path
+        left: int | None = 0
+        if is_early:
+            total = self.num_documents
+            left = None if total is None else max(0, total - self.tally.num_documents_done)
         return RunSummary(
             collection=self._collection,
             version=self._version,
             dead_letters_file=str(letters) if letters.exists() else None,
             precision=self.precision,
+            num_documents_left=left,
             **asdict(self.counters()),
         )
 

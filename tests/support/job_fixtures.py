@@ -15,6 +15,7 @@ from hash_embedding_server import HashEmbeddingServer
 
 from embed_index.jobs.adapters.places import ledger_path, lock_path
 from embed_index.jobs.main import cli
+from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.milvus.store import MilvusStore, open_store
 from embed_index.schemas.ids import text_hash
 from embed_index.schemas.settings import JobSettings
@@ -137,6 +138,17 @@ class JobFolder:
 
 def hashes_of(documents: Mapping[str, str]) -> dict[str, str]:
     return {doc_id: text_hash(text) for doc_id, text in documents.items()}
+
+
+def stop_after_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make runs end as by SIGTERM once something is committed."""
+    commit = Indexing._commit
+
+    def commit_and_stop(self: Indexing, documents: list[object]) -> None:
+        commit(self, documents)  # type: ignore[arg-type]
+        self.stop()
+
+    monkeypatch.setattr(Indexing, "_commit", commit_and_stop)
 
 
 @pytest.fixture

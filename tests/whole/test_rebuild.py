@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hash_embedding_server import HashEmbeddingServer
-from job_fixtures import JobFolder, hashes_of
+from job_fixtures import JobFolder, hashes_of, stop_after_first_batch
 from milvus_fixtures import make_batch, make_contract, slow_on_server, unit_vectors
 
-from embed_index.pipeline.indexing import Indexing
 from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.settling import settle
 from embed_index.pipeline.versions.check import find_fault
@@ -20,17 +19,6 @@ from embed_index.schemas.ids import chunk_id
 from embed_index.schemas.records import EmbeddedBatch
 
 CORPUS = {f"d{n}": f"Text number {n} speaks of pumps. " * (4 * n + 1) for n in range(6)}
-
-
-def stop_after_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make runs end as by SIGTERM once something is committed."""
-    commit = Indexing._commit
-
-    def commit_and_stop(self: Indexing, documents: list[object]) -> None:
-        commit(self, documents)  # type: ignore[arg-type]
-        self.stop()
-
-    monkeypatch.setattr(Indexing, "_commit", commit_and_stop)
 
 
 @pytest.mark.parametrize(
