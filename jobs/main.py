@@ -4,16 +4,19 @@ import os
 import platform
 import resource
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from embed_index.jobs.cli.encoding import escape_what_cannot_be_shown
-from embed_index.jobs.cli.failures import Invocation, ignoring_signals, report
+from embed_index.jobs.cli.failures import Invocation, ignoring_signals, notice_text, report
 from embed_index.jobs.cli.interruption import Interruption
 from embed_index.jobs.cli.lazy_group import LazyGroup
+from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.schemas.errors import ConfigurationError
+from embed_index.schemas.waits import WAITS
 
 _PACKAGE = "embed-index"
 _PARTS = ("sglang", "pymilvus", "milvus-lite")
@@ -73,6 +76,10 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         ctx.exit()
 
 
+def _tell(invocation: Invocation, message: str) -> None:
+    click.echo(REDACTOR.scrub(notice_text(message, invocation)), err=True)
+
+
 def _version_of(distribution: str) -> str:
     import importlib.metadata
 
@@ -115,7 +122,9 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     unavailable, 5 another run holds the lock, 6 the audit found drift, 7 a new version is worse
     and did not go live, 130 interrupted.
     """  # noqa: D301 - Click wants the character
-    ctx.ensure_object(Invocation).debug = debug
+    invocation = ctx.ensure_object(Invocation)
+    invocation.debug = debug
+    ctx.with_resource(WAITS.telling(partial(_tell, invocation)))
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
     try:

@@ -1,1 +1,1 @@
-"""What the data is: records, settings, the collection's contract, errors. No I/O."""
+"""What the data is: records, settings, the collection's contract, errors, waits. No I/O."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from embed_index.schemas.records import DeadLetter
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
+from embed_index.schemas.waits import WAITS
 
 PROGRESS_SECONDS = 10.0
 WAIT_SECONDS = 3.0
@@ -267,6 +268,7 @@ def open_reporter(
     else:
         reporter = PlainReporter(stream=stderr, results=stdout, quiet=settings.quiet)
     try:
-        yield reporter
+        with WAITS.telling(reporter.notice):
+            yield reporter
     finally:
         reporter.close()

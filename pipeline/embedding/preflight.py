@@ -45,6 +45,7 @@ from embed_index.pipeline.embedding.wire import (
 )
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.records import TokenIds
+from embed_index.schemas.waits import WAITS
 
 _KEY_REFUSED = frozenset({401, 403})
 _BUSY = frozenset({429, 503})
@@ -280,6 +281,13 @@ class _Asking:
 
     async def _send(
         self, method: str, route: str, *, headers: dict[str, str], body: bytes | None = None
+    ) -> httpx.Response:
+        latest = self._seconds + _PATIENCE.deadline_seconds
+        with WAITS.waiting_for(f"the embedding server at {self._endpoint.url}", seconds=latest):
+            return await self._send_patiently(method, route, headers=headers, body=body)
+
+    async def _send_patiently(
+        self, method: str, route: str, *, headers: dict[str, str], body: bytes | None
     ) -> httpx.Response:
         began, num_failures = time.monotonic(), 0
         while True:

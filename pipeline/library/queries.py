@@ -30,6 +30,7 @@ from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ContractError, QueryError, ServerError
 from embed_index.schemas.limits import MAX_CONTEXT_TOKENS
 from embed_index.schemas.records import TokenIds, Vectors
+from embed_index.schemas.waits import WAITS
 
 _MAX_OPEN_VERSIONS = 4
 """An alias that goes to and fro must not have its server proven each time."""
@@ -308,7 +309,8 @@ async def _embed_or_explain(
     service: EmbeddingService, queries: Sequence[TokenIds], *, dimension: int
 ) -> Vectors:
     try:
-        return await service.embedder.embed(queries, dimension=dimension)
+        with WAITS.waiting_for("the embedding server"):
+            return await service.embedder.embed(queries, dimension=dimension)
     except RequestRefusedError as refusal:
         longest = max(query.size for query in queries)
         limit = service.access.max_input_tokens

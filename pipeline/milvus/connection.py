@@ -22,6 +22,7 @@ from embed_index.pipeline.milvus.retry import (
 from embed_index.pipeline.milvus.sdk import MilvusClient
 from embed_index.pipeline.milvus.tls import TlsFiles
 from embed_index.schemas.errors import EmbedIndexError, StoreError
+from embed_index.schemas.waits import WAITS
 
 T = TypeVar("T")
 
@@ -138,14 +139,15 @@ class MilvusConnection:
             verdict = judge(error, embedded=self.embedded)
             return Verdict.FATAL if verdict is Verdict.LOAD and load is None else verdict
 
-        return call_patiently(
-            attempt,
-            policy=policy or self._policy,
-            stopped=self._stopped,
-            judge_error=judge_error,
-            explain_error=explain_error,
-            prepare=prepare,
-        )
+        with WAITS.waiting_for(f"Milvus at {self.address.uri}"):
+            return call_patiently(
+                attempt,
+                policy=policy or self._policy,
+                stopped=self._stopped,
+                judge_error=judge_error,
+                explain_error=explain_error,
+                prepare=prepare,
+            )
 
     def words_of(self, error: BaseException | None) -> str:
         """Return what Milvus itself said of what it was given, without the token."""
@@ -177,13 +179,16 @@ class MilvusConnection:
                 raise
             return _SharedClient(client)
 
-        return call_patiently(
-            attempt,
-            policy=OutagePolicy(retry_seconds=connect_seconds, doubt_seconds=0.0),
-            stopped=self._stopped,
-            judge_error=lambda error: judge(error, embedded=self.embedded),
-            explain_error=self._explain_first,
-        )
+        # The first attempt may fail late, and the last one begin just before the end.
+        latest = connect_seconds + 2 * (_CONNECT_SECONDS + self.call_seconds)
+        with WAITS.waiting_for(f"Milvus at {self.address.uri}", seconds=latest):
+            return call_patiently(
+                attempt,
+                policy=OutagePolicy(retry_seconds=connect_seconds, doubt_seconds=0.0),
+                stopped=self._stopped,
+                judge_error=lambda error: judge(error, embedded=self.embedded),
+                explain_error=self._explain_first,
+            )
 
     def _explain_first(self, error: Exception) -> EmbedIndexError:
         unreachable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)

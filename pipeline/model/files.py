@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from embed_index.pipeline.model.shape import ModelShape
 from embed_index.schemas.errors import ConfigurationError, UnavailableError
 from embed_index.schemas.limits import LFS_POINTER
+from embed_index.schemas.waits import WAITS
 
 ModelSource: TypeAlias = Literal["huggingface", "modelscope"]
 MIN_DIMENSION = 32
@@ -257,10 +258,11 @@ def _fetch_from_hugging_face(model: str, revision: str | None) -> tuple[Path, st
     )
 
     try:
-        config = hf_hub_download(model, "config.json", revision=revision)
-        # The commit that the first file came from pins the second.
-        commit = Path(config).parent.name
-        hf_hub_download(model, "tokenizer.json", revision=commit)
+        with WAITS.waiting_for("the Hugging Face hub"):
+            config = hf_hub_download(model, "config.json", revision=revision)
+            # The commit that the first file came from pins the second.
+            commit = Path(config).parent.name
+            hf_hub_download(model, "tokenizer.json", revision=commit)
     except LocalEntryNotFoundError as error:
         raise UnavailableError(
             f"model: {model} is not cached and the Hugging Face hub does not answer",
@@ -291,7 +293,8 @@ def _fetch_from_modelscope(model: str, revision: str | None) -> Path:
         ) from error
     download: Callable[..., str] = snapshot_download
     try:
-        return Path(download(model, revision=revision))
+        with WAITS.waiting_for("ModelScope"):
+            return Path(download(model, revision=revision))
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"model: fetching {model} from ModelScope failed ({type(error).__name__})",

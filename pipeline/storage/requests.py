@@ -18,6 +18,7 @@ import pyarrow.fs  # noqa: F401
 
 from embed_index.pipeline.storage.faults import FAILURES, Fault, explain, judge
 from embed_index.schemas.errors import UnavailableError
+from embed_index.schemas.waits import WAITS
 
 T = TypeVar("T")
 
@@ -130,7 +131,19 @@ class Requests:
             ConfigurationError: It may not be read, or there is no such bucket.
             UnavailableError: The store stays away.
         """
-        attempt = begun or Attempt(action)
+        place = "/".join(subject.split("/")[:3])
+        latest = self.patience.deadline_seconds + 2 * limit_seconds
+        with WAITS.waiting_for(place, seconds=latest):
+            return self._call(
+                action,
+                subject=subject,
+                limit_seconds=limit_seconds,
+                attempt=begun or Attempt(action),
+            )
+
+    def _call(
+        self, action: Callable[[], T], *, subject: str, limit_seconds: float, attempt: Attempt[T]
+    ) -> T:
         first_failure: float | None = None
         num_failures = 0
         while True:
