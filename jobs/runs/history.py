@@ -27,6 +27,11 @@ class PastRun:
     prediction: Prediction | None = None
     """What it was expected to take; None where it embedded nothing, or did not come to its end."""
 
+    @property
+    def reason(self) -> str:
+        """The first line of the error that ended it; empty for none."""
+        return self.record.error.partition("\n")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionCounts:

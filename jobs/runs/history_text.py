@@ -36,7 +36,12 @@ def history_as_text(runs: Sequence[PastRun]) -> str:
         judged = [f"{run.quality.ndcg:.4f}" if run.quality else "-" for run in runs]
         lines = [(*line, cell) for line, cell in zip(lines, (NDCG, *judged), strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_aligned(line, widths) for line in lines)
+    table = [_aligned(line, widths) for line in lines]
+    if any(run.reason for run in runs):
+        # Of any length, and so the last.
+        reasons = ("reason", *(run.reason for run in runs))
+        table = [f"{line}  {text}".rstrip() for line, text in zip(table, reasons, strict=True)]
+    return "\n".join(table)
 
 
 def history_as_json(runs: Sequence[PastRun]) -> str:
@@ -151,8 +156,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _run_as_text(run: PastRun) -> str:
     record = run.record
     code = "" if record.exit_code is None else f", exit code {record.exit_code}"
-    first_line = record.error.partition("\n")[0]
-    error = f": {first_line}" if first_line else ""
+    error = f": {run.reason}" if run.reason else ""
     return f"{in_words(record.started_at)}, {run.outcome}{_but(record.counters)}{code}{error}"
 
 

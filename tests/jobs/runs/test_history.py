@@ -81,8 +81,13 @@ def test_history_tells_what_each_run_did_newest_first(lite_job: JobFolder) -> No
     assert all(run["tokens_per_second"] >= 0 and run["seconds"] > 0 for run in runs)
     assert table[0].split() == [
         "started", "outcome", "new", "changed", "unchanged", "refreshed", "deleted", "tokens",
-        "saved", "seconds", "expected", "tokens/s", "exit",
+        "saved", "seconds", "expected", "tokens/s", "exit", "reason",
     ]  # fmt: skip
+    assert table[1].endswith(f"  3  {runs[0]['error']}")
+    assert "b.parquet is not a readable Parquet file" in table[2]
+    at = table[0].index("reason")
+    assert [line[at - 1 : at] for line in table[1:3]] == [" ", " "]
+    assert [len(line) < at for line in table[3:]] == [True, True]
     assert len(table) == 5
     assert [line.split() for line in newest] == [line.split() for line in table[:2]]
     assert table[4].split()[2:8] == ["done", "4", "0", "0", "0", "0"]
