@@ -14,6 +14,8 @@ from embed_index.schemas.description import CollectionDescription, VersionDescri
 from embed_index.schemas.indexes import Reindexed
 
 SNIPPET_CHARACTERS = 240
+_MODES = "by meaning, by words, or by both (--mode dense, text, hybrid)"
+_DENSE_ONLY = "by meaning alone; by words, too, with `text_search = true` and a rebuild"
 _TURNS_DIRECTION = frozenset({"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
@@ -43,8 +45,12 @@ def description_as_text(description: CollectionDescription) -> str:
     assert isinstance(contract, dict)
     facts = [
         ("collection", description.collection),
-        ("documents", "unknown here" if documents is None else f"{documents:,}"),
+        ("milvus", description.milvus),
+        ("documents", _unknown_here(None if documents is None else f"{documents:,}")),
         *((version.name, _version_as_text(version)) for version in description.versions),
+        ("carried", ", ".join(f"{x.name} ({x.type})" for x in description.carried) or "nothing"),
+        ("search", _MODES if description.has_words else _DENSE_ONLY),
+        ("precisions", _unknown_here(description.precisions)),
         *((name, _value_as_text(value)) for name, value in contract.items()),
     ]
     width = max(len(name) for name, _ in facts)
@@ -95,6 +101,10 @@ def _hit_as_text(hit: Hit, rank: int) -> str:
 
 def _version_as_text(version: VersionDescription) -> str:
     return f"{version.num_chunks:,} chunks" + (", live" if version.live else "")
+
+
+def _unknown_here(value: str | None) -> str:
+    return "unknown here" if value is None else value
 
 
 def _value_as_text(value: object) -> str:

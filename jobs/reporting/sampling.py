@@ -6,10 +6,12 @@ from pathlib import PurePath
 
 import numpy as np
 
-from embed_index.jobs.adapters.places import open_existing_store
+from embed_index.jobs.adapters.places import existing_ledger, open_existing_store
+from embed_index.pipeline.ledger.ledger import Ledger
 from embed_index.pipeline.milvus.retry import OutagePolicy
 from embed_index.pipeline.milvus.store import MilvusStore
 from embed_index.pipeline.milvus.stored import StoredChunk
+from embed_index.pipeline.milvus.versions import LiveVersion
 from embed_index.pipeline.report.contents import Lengths, StoredPart
 from embed_index.pipeline.report.map import (
     ChunkMap,
@@ -18,6 +20,7 @@ from embed_index.pipeline.report.map import (
     draw_map,
     excerpt,
 )
+from embed_index.pipeline.versions.precisions import find_precisions
 from embed_index.schemas.columns import canonical_json
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.errors import ConfigurationError
@@ -98,7 +101,7 @@ def look_at_collection(
     ]
     return CollectionLook(
         version=version,
-        made_with=_in_words(contract),
+        made_with=_in_words(contract, precisions=_precisions(settings, found)),
         lengths=Lengths(
             num_tokens=tuple(chunk.num_tokens for chunk in chunks), max_tokens=contract.max_tokens
         ),
@@ -157,7 +160,18 @@ def _other_versions(store: MilvusStore, collection: str, *, live: str) -> Stored
     return StoredPart(name=name, num_bytes=num_bytes, basis="computed", where="milvus")
 
 
-def _in_words(contract: CollectionContract) -> dict[str, str]:
+def _precisions(settings: JobSettings, found: LiveVersion) -> str:
+    begun_in, path = found.contract.dtype, existing_ledger(settings, settings.collection)
+    if path is None:
+        return begun_in
+    with Ledger(path) as ledger:
+        made = find_precisions(
+            ledger, version=found.name, collection_id=found.contract.collection_id
+        )
+    return made.in_words(begun_in)
+
+
+def _in_words(contract: CollectionContract, *, precisions: str) -> dict[str, str]:
     model = PurePath(contract.model)
     overlap = contract.overlap_tokens
     return {
@@ -165,7 +179,7 @@ def _in_words(contract: CollectionContract) -> dict[str, str]:
         "model": model.name if model.is_absolute() else contract.model,
         "revision": contract.model_revision,
         "dimension": f"{contract.dimension:,}",
-        "precision": contract.dtype,
+        "precision": precisions,
         "engine": contract.engine,
         "chunks": f"up to {contract.max_tokens:,} tokens"
         + (f", {overlap:,} shared with the one before" if overlap else ""),

@@ -232,7 +232,7 @@ class IndexingPass:
         service = await servers.enter_async_context(
             choose_service(settings, request=request, log_owner=owner)
         )
-        self._run.precision = self._gate.precision
+        self._note_precisions()
         if not target.exists:
             contract = target.contract.model_copy(
                 update={
@@ -251,7 +251,13 @@ class IndexingPass:
             )
         return service
 
+    def _note_precisions(self) -> None:
+        contract = self._job.target.contract
+        self._run.made_in(tuple(self._gate.precisions), collection_id=contract.collection_id)
+
     def _report_progress(self) -> None:
+        # Servers may come later, or come back as others.
+        self._note_precisions()
         counters = self._run.counters()
         self._run.pace.see(pace_point(counters))
         self._reporter.progressed(counters, waiting_for=self.flow.bottleneck())

@@ -1,7 +1,7 @@
 """A run's place in the history: its number and counts, its dead letters, its outcome."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -13,6 +13,7 @@ from embed_index.pipeline.report.pace import PacePoint, PaceRecorder
 from embed_index.pipeline.secrecy.redaction import REDACTOR
 from embed_index.pipeline.stages.dead_letters import DeadLetterFile
 from embed_index.pipeline.stages.tally import DeadLetterBox, RunTally
+from embed_index.pipeline.versions.precisions import keep_precision
 from embed_index.schemas.errors import EmbedIndexError
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
@@ -38,8 +39,7 @@ class RecordedRun:
         self.name = record.name
         self.tally = RunTally()
         self.pace = PaceRecorder()
-        self.precision = ""
-        """Of the run's vectors, once a server has made some."""
+        self._precisions: list[str] = []
         self.num_documents: int | None = None
         """That the run is to settle; None where that is not known."""
         self._letter_file = DeadLetterFile(
@@ -57,6 +57,24 @@ class RecordedRun:
             run=self.id,
             tally=self.tally,
         )
+
+    def made_in(self, precisions: Iterable[str], *, collection_id: str) -> None:
+        """Write down in what the run's servers compute, as soon as that is known.
+
+        Args:
+            precisions: Of all its servers so far.
+            collection_id: Of the version that the run writes to.
+        """
+        for precision in precisions:
+            if precision not in self._precisions:
+                self._precisions.append(precision)
+                keep_precision(
+                    self._ledger,
+                    version=self._version,
+                    collection_id=collection_id,
+                    run=self.id,
+                    precision=precision,
+                )
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -103,7 +121,7 @@ class RecordedRun:
             collection=self._collection,
             version=self._version,
             dead_letters_file=str(letters) if letters.exists() else None,
-            precision=self.precision,
+            precision=", ".join(self._precisions),
             num_documents_left=left,
             **asdict(self.counters()),
         )

@@ -146,6 +146,8 @@ class CanaryGate:
         """What made the vectors: the contract's or, of a new collection, the first server's."""
         self.precision = ""
         """In which the server that was proven last computes."""
+        self.precisions: dict[str, None] = {}
+        """Those of all servers that were proven, in order."""
         self.dimension = contract.dimension
         """Width of the vectors."""
         self.canaries = contract.canaries
@@ -191,6 +193,7 @@ class CanaryGate:
             smallest=smallest,
         )
         self.precision = now.dtype
+        self.precisions[now.dtype] = None
         if not is_mixed:
             return ""
         return (

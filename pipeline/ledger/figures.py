@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 
 from embed_index.pipeline.ledger.file import LedgerFile
 
-FigureKind: TypeAlias = Literal["prediction", "quality", "pace", "contract"]
+FigureKind: TypeAlias = Literal["prediction", "quality", "pace", "contract", "precision"]
 """What a run was expected to cost; what an evaluation found; tokens over time within a run; how a
-version was made."""
+version was made; in what precision a run embedded."""
 
 _COLUMNS = "id, kind, version, run_id, recorded_at, content"
 

@@ -23,6 +23,7 @@ from embed_index.jobs.commands import deploy, keys
 from embed_index.jobs.main import COMMANDS, cli
 from embed_index.pipeline.milvus.stored import Hit, StoredChunk
 from embed_index.pipeline.secrecy.redaction import REDACTOR, Redactor
+from embed_index.schemas.columns import CarriedColumn
 from embed_index.schemas.contract import CollectionContract
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.errors import (
@@ -60,6 +61,9 @@ HIT = Hit(
 )
 DESCRIPTION = CollectionDescription(
     collection="articles",
+    milvus="milvus.db",
+    carried=(CarriedColumn(name="product", type="text"),),
+    has_words=False,
     num_documents=1234,
     versions=(
         VersionDescription(name="articles_v1", live=False, num_chunks=10),
