@@ -22,6 +22,7 @@ from job_fixtures import JobFolder
 
 from embed_index.jobs.main import cli
 from embed_index.jobs.settings.job_file import read_job_file
+from embed_index.jobs.settings.mistakes import Mistakes
 from embed_index.jobs.settings.show import render_settings_table
 from embed_index.schemas.reasons import REASONS
 from embed_index.schemas.settings import SETTINGS
@@ -286,7 +287,9 @@ def test_every_job_file_can_be_read(page: Page, tmp_path: Path) -> None:
     for number, text in enumerate(page.blocks("toml")):
         file = tmp_path / f"{number}.toml"
         file.write_text(text, encoding="utf-8")
-        assert read_job_file(file)
+        mistakes = Mistakes()
+        assert read_job_file(file, mistakes)
+        mistakes.refuse()
 
 
 def test_every_reason_of_a_dead_letter_is_explained(repository: Path) -> None:

@@ -8,6 +8,7 @@ from glob import has_magic
 from pathlib import Path
 
 from embed_index.jobs.cli.job_file import no_job_file
+from embed_index.jobs.settings.mistakes import Mistakes
 from embed_index.jobs.settings.sourced import Sourced, refuse, split
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.setting import SettingField
@@ -34,32 +35,41 @@ _PARQUET = b"PAR1"
 """What every Parquet file begins with, unless its footer is encrypted."""
 
 
-def read_job_file(path: Path) -> dict[str, Sourced]:
+def read_job_file(path: Path, mistakes: Mistakes) -> dict[str, Sourced]:
     """Return the settings of a job file by field name, each of the type that the field wants.
 
+    Args:
+        path: Of the file.
+        mistakes: Take what is left out: unknown sections and keys, values of the wrong type,
+            secrets.
+
     Raises:
-        ConfigurationError: The file cannot be read, is not TOML, holds an unknown section or
-            key, a value of the wrong type, or a secret.
+        ConfigurationError: The file cannot be read, or is not TOML.
     """
     sections = _parse(path)
     fields = {(field.section, field.key): field for field in SETTINGS if field.in_job_file}
     settings: dict[str, Sourced] = {}
     for section, entries in sections.items():
         if section not in {field.section for field in SETTINGS}:
-            raise _unknown_section(path, section)
+            mistakes.add(_unknown_section(path, section))
+            continue
         if not isinstance(entries, Mapping):
-            raise ConfigurationError(
-                f"{path.name}: {section} must be a section, not a value",
-                remedy=f"Write [{section}] on a line of its own, its settings below it.",
+            mistakes.add(
+                ConfigurationError(
+                    f"{path.name}: {section} must be a section, not a value",
+                    remedy=f"Write [{section}] on a line of its own, its settings below it.",
+                )
             )
+            continue
         for key, value in entries.items():
             field = fields.get((section, key))
             if field is None:
-                raise _unknown_key(path, section, key)
+                mistakes.add(_unknown_key(path, section, key))
+                continue
             origin = f"{path.name} [{section}] {key}"
-            settings[field.name] = _typed(
-                field, Sourced(value=value, origin=origin, folder=path.parent, public=True)
-            )
+            given = Sourced(value=value, origin=origin, folder=path.parent, public=True)
+            with mistakes.noted(field.name):
+                settings[field.name] = _typed(field, given)
     return settings
 
 

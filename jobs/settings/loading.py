@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from embed_index.jobs.settings.job_file import read_job_file
+from embed_index.jobs.settings.mistakes import Mistakes
 from embed_index.jobs.settings.sourced import Sourced, refuse, resolve, split
 from embed_index.pipeline.secrecy.key_file import read_credential, read_key_file
 from embed_index.pipeline.secrecy.redaction import REDACTOR
@@ -55,8 +56,10 @@ def load_settings(
         folder: The working folder; None means that of this process.
 
     Raises:
-        ConfigurationError: A value is missing, unusable or stands in the wrong place.
+        ConfigurationError: A value is missing, unusable or stands in the wrong place; others that
+            can be seen at the same time are in its notes.
     """
+    mistakes = Mistakes()
     environ = os.environ if environ is None else environ
     folder = Path.cwd() if folder is None else folder
     job_file = None if job_file is None else folder / job_file
@@ -68,16 +71,23 @@ def load_settings(
         _from_credentials(environ, folder),
         _from_variables(environ, label="environment", folder=folder),
         *(_from_env_file(place) for place in dict.fromkeys((home, folder))),
-        {} if job_file is None else read_job_file(job_file),
+        {} if job_file is None else read_job_file(job_file, mistakes),
         {field.name: _default(field, home) for field in SETTINGS},
     ]
     chosen: dict[str, Sourced] = {}
     for layer in reversed(layers):
         chosen.update(layer)
     for name in required:
-        _require(_FIELDS[name], chosen[name])
-    sources = _move_password({name: _located(_FIELDS[name], chosen[name]) for name in _FIELDS})
-    settings = _validated(sources)
+        if name not in mistakes.names:
+            with mistakes.noted():
+                _require(_FIELDS[name], chosen[name])
+    sources = dict(chosen)
+    for name, field in _FIELDS.items():
+        with mistakes.noted(name):
+            sources[name] = _located(field, chosen[name])
+    with mistakes.noted("milvus_uri"):
+        sources = _move_password(sources)
+    settings = _validated(sources, mistakes)
     REDACTOR.remember(*settings.secrets())
     return LoadedSettings(settings=settings, sources=sources)
 
@@ -236,23 +246,30 @@ def _move_password(sources: dict[str, Sourced]) -> dict[str, Sourced]:
     }
 
 
-def _validated(sources: Mapping[str, Sourced]) -> JobSettings:
+def _validated(sources: Mapping[str, Sourced], mistakes: Mistakes) -> JobSettings:
     given = {
         name: sourced.value
         for name, sourced in sources.items()
         if sourced.value != _FIELDS[name].default or sourced.origin != "default"
+        if name not in mistakes.names
     }
+    settings = JobSettings()
     try:
         settings = JobSettings.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-    else:
-        # A default path that was made absolute is still nobody's choice.
-        settings.model_fields_set.difference_update(
-            name for name, sourced in sources.items() if sourced.origin == "default"
-        )
-        return settings
-    raise _explained(first, sources)
+        found = error.errors(include_url=False, include_input=False)
+        # Of a list, its last bad entry stands for all of them. Whether settings fit together is
+        # not known where one of them is.
+        by_name = {one["loc"][:1]: one for one in found if one["loc"] or not mistakes}
+        for one in by_name.values():
+            mistakes.add(_explained(one, sources))
+    # Raised out here, for pydantic's error would show the value of a secret.
+    mistakes.refuse()
+    # A default path that was made absolute is still nobody's choice.
+    settings.model_fields_set.difference_update(
+        name for name, sourced in sources.items() if sourced.origin == "default"
+    )
+    return settings
 
 
 def _explained(error: ErrorDetails, sources: Mapping[str, Sourced]) -> ConfigurationError:

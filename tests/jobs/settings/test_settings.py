@@ -288,6 +288,41 @@ def test_bad_job_file_is_refused_by_name_with_a_remedy(
     assert remedy in error.remedy
 
 
+def test_all_mistakes_that_can_be_seen_at_once_are_told_each_with_its_place(
+    tmp_path: Path,
+) -> None:
+    error = refusal(
+        tmp_path,
+        toml=(
+            "[modle]\nx = 1\n"
+            "[model]\ndimension = 'x'\ndtyp = 'fp8'\n"
+            "[chunking]\nmax_tokens = 99999\n"
+            f"[milvus]\ntoken = '{SECRET}'\n"
+            "[source]\ninput = ['', '']\n"
+            # Whether it fits to the dimension is not known.
+            "[server]\nbatch_tokens = 1000\n"
+        ),
+        env={"EMBED_INDEX_QUIET": "perhaps"},
+        required=("input", "collection"),
+    )
+    notes = error.__notes__
+
+    assert error.message == "job.toml: there is no section [modle] (the first of 8 mistakes)"
+    assert notes[0] == (
+        "also: dimension = 'x' (job.toml [model] dimension): must be a whole number. Set it with"
+        " --dimension, EMBED_INDEX_DIMENSION or `dimension` under [model] in the job file."
+    )
+    assert notes[1].startswith("also: job.toml [model] dtyp: there is no such setting. Did you")
+    assert notes[2].startswith("also: job.toml [milvus] token: a secret must not stand in a job")
+    assert notes[3].startswith("also: collection is not set")
+    told = "\n".join(notes[4:])
+    assert len(notes) == 7
+    assert "input = ['', ''] (job.toml [source] input): must not have an empty entry" in told
+    assert "max_tokens = 99999 (job.toml [chunking] max_tokens): must be less than" in told
+    assert "quiet = 'perhaps' (environment EMBED_INDEX_QUIET): must be a valid boolean" in told
+    assert SECRET not in f"{error} {notes}"
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
