@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.pipeline.secrecy.redaction import mask_userinfo
 from embed_index.schemas.errors import ConfigurationError
 
 
-class JobFile(click.Path):
+class JobFile(LocalPath):
     """The path of a job file; an address is none, and as a path would lose one of its slashes."""
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from embed_index.jobs.cli.job_file import JOB_FILE
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.schemas.setting import SettingField
 from embed_index.schemas.settings import SETTINGS, settings_of
 
@@ -21,7 +22,7 @@ _TYPES: dict[str, "click.ParamType[Any]"] = {
     "integer": click.INT,
     "number": click.FLOAT,
 }
-_PATH = click.Path()
+_PATH = LocalPath()
 """Refuses nothing, but has shells complete files; for values that may also be a URL or an id."""
 
 
@@ -161,7 +162,7 @@ def key_file_option(command: Decorated) -> Decorated:
     """Add `--key-file`, for the commands that only read the key."""
     option = click.option(
         "--key-file",
-        type=click.Path(path_type=Path),
+        type=LocalPath(path_type=Path),
         metavar="FILE",
         help="File of mode 0600 that holds the API key and nothing else.",
     )
@@ -232,7 +233,7 @@ def _help(field: SettingField) -> str:
 
 def key_place_options(command: Decorated) -> Decorated:
     """Add `--key-file` and `--env-file`, of which one must be given."""
-    path = click.Path(path_type=Path)
+    path = LocalPath(path_type=Path)
     for flag, metavar, text in (
         ("--env-file", ".env", "File with EMBEDDING_API_KEY among other entries."),
         ("--key-file", "FILE", "File that holds the key and nothing else."),

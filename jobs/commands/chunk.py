@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import SettingCommand, chunk_options, job_file_option
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
 
 @click.command(cls=SettingCommand)
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=LocalPath(path_type=Path), required=False)
 @click.option("--id", "doc_id", metavar="ID", help="A document of the job's corpus, not a file.")
 @click.option(
     "--format",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from embed_index.jobs.cli.job_file import JOB_FILE
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.deployment.options import (
     HOST,
     deployed_settings,
@@ -30,19 +31,19 @@ _ACCESS_LOG = "/var/log/nginx/embed-index.log"
 )  # fmt: skip
 @click.option(
     "--certificate-file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     help="Certificate chain.  [default: that of Let's Encrypt for the host name]",
 )
 @click.option(
     "--certificate-key-file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     help="The certificate's key.  [default: that of Let's Encrypt for the host name]",
 )
 @click.option(
     "--access-log",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     default=_ACCESS_LOG,
     show_default=True,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.deployment.options import (
     at_option,
     job_option,
@@ -20,7 +21,7 @@ _KEY_FILE = "/etc/embed-index/key"
 @job_option
 @click.option(
     "--key-file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     default=_KEY_FILE,
     show_default=True,

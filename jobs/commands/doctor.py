@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import SettingCommand, job_file_option, job_options
 from embed_index.jobs.settings.loading import load_settings
 
@@ -13,7 +14,7 @@ from embed_index.jobs.settings.loading import load_settings
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a check.")
 @click.option(
     "--key-file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     help="File with the API key of the embedding server, to be checked, too.",
 )

@@ -5,6 +5,7 @@ from typing import get_args
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import (
     SettingCommand,
     job_file_option,
@@ -16,7 +17,7 @@ from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.settings import JobSettings
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath(path_type=Path)
 
 
 @click.command(name="eval", cls=SettingCommand)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import (
     SettingCommand,
     collection_argument,
@@ -19,7 +20,7 @@ from embed_index.schemas.settings import JobSettings
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(path_type=Path, file_okay=False),
     metavar="DIR",
     required=True,
     help="Folder to write to: empty, or not there yet.",

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import SettingCommand, import_options, job_file_option
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
 
 
 @click.command(name="import", cls=SettingCommand)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=LocalPath(path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @job_file_option
 @with_settings(required=("collection",))

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import SettingCommand, storage_options
 
 
 @click.command(cls=SettingCommand)
-@click.argument("corpus", type=click.Path(), metavar="FILE_OR_FOLDER")
+@click.argument("corpus", type=LocalPath(), metavar="FILE_OR_FOLDER")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=LocalPath(path_type=Path, allow_dash=True),
     metavar="JOB.toml",
     default=Path("nightly.toml"),
     show_default=True,

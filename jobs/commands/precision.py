@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import SettingCommand, corpus_options, job_file_option
 from embed_index.jobs.settings.command import with_settings
 from embed_index.schemas.settings import JobSettings
@@ -24,7 +25,7 @@ _MAX_SAMPLE = 20_000
 @click.option(
     "--queries",
     "query_file",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     metavar="FILE",
     help="What people search for, one query a line; without it the chunks search for each other.",
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import (
     SettingCommand,
     collection_argument,
@@ -19,7 +20,7 @@ from embed_index.schemas.settings import JobSettings
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
     metavar="FILE",

@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from embed_index.jobs.cli.local_path import LocalPath
 from embed_index.jobs.cli.options import (
     SettingCommand,
     job_file_option,
@@ -17,7 +18,7 @@ from embed_index.schemas.limits import MAX_HITS
 from embed_index.schemas.modes import SearchMode
 from embed_index.schemas.settings import JobSettings
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = LocalPath(path_type=Path, dir_okay=False)
 
 
 @click.command(cls=SettingCommand)
