@@ -11,6 +11,7 @@ from typing import Never, Protocol, TextIO
 
 from tqdm import tqdm
 
+from embed_index.schemas.counts import counted
 from embed_index.schemas.records import DeadLetter
 from embed_index.schemas.settings import JobSettings
 from embed_index.schemas.summary import RunCounters, RunSummary
@@ -180,11 +181,11 @@ class TerminalReporter(PlainReporter):
             counters, num_documents=self._num_documents, is_waiting=bool(waiting_for)
         )
         parts = [
-            f"{counters.num_chunks_embedded:,} chunks",
+            counted(counters.num_chunks_embedded, "chunk"),
             f"{self._rate.tokens_per_second(counters):,.0f} tokens/s",
         ]
         if counters.num_dead_letters:
-            parts.append(f"{counters.num_dead_letters:,} dead letters")
+            parts.append(counted(counters.num_dead_letters, "dead letter"))
         if waiting_for:
             parts.append(f"waiting for {waiting_for}")
         self._bar.bar_format = _bar_format(left)

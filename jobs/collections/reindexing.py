@@ -9,6 +9,7 @@ from embed_index.jobs.adapters.live_version import live_version
 from embed_index.jobs.adapters.places import open_job_store
 from embed_index.pipeline.milvus.arrangement import Changes
 from embed_index.pipeline.milvus.store import MilvusStore
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ContractError
 from embed_index.schemas.indexes import Reindexed
 from embed_index.schemas.settings import JobSettings
@@ -37,8 +38,8 @@ def reindex_collection(settings: JobSettings, *, tell: Callable[[str], None]) ->
 
         def warn(changes: Changes) -> None:
             tell(
-                f"{version}, {store.reader.count(version):,} rows: {changes}; until it is done,"
-                " searches of it fail or wait"
+                f"{version}, {counted(store.reader.count(version), 'row')}: {changes}; until it is"
+                " done, searches of it fail or wait"
             )
 
         changed = indexes.replace(version, wanted, before_change=warn)

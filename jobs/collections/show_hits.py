@@ -19,6 +19,7 @@ from embed_index.jobs.collections.text import (
 )
 from embed_index.pipeline.library.hits import Hits, as_table
 from embed_index.pipeline.milvus.stored import Hit
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import QueryError
 from embed_index.schemas.settings import JobSettings
 
@@ -96,7 +97,7 @@ def show_file(
                 query_id = None if asked.ids is None else asked.ids[place]
                 click.echo(_one_of_many(hits, place=place, query_id=query_id, format_=format_))
     if file is not None:
-        tell(f"{len(asked.texts):,} queries, {file.num_hits:,} hits in {output}")
+        tell(f"{counted(len(asked.texts), 'query')}, {counted(file.num_hits, 'hit')} in {output}")
 
 
 def _one_of_many(hits: Hits, *, place: int, query_id: str | None, format_: str) -> str:

@@ -10,6 +10,7 @@ import click
 from embed_index.pipeline.library.hits import hit_fields
 from embed_index.pipeline.milvus.stored import Hit
 from embed_index.pipeline.versions.changes import AliasMove, VersionCleanup
+from embed_index.schemas.counts import counted
 from embed_index.schemas.description import CollectionDescription, VersionDescription
 from embed_index.schemas.indexes import Reindexed
 
@@ -100,7 +101,7 @@ def _hit_as_text(hit: Hit, rank: int) -> str:
 
 
 def _version_as_text(version: VersionDescription) -> str:
-    return f"{version.num_chunks:,} chunks" + (", live" if version.live else "")
+    return counted(version.num_chunks, "chunk") + (", live" if version.live else "")
 
 
 def _unknown_here(value: str | None) -> str:

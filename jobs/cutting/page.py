@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import click
 
 from embed_index.jobs.cutting.document import CutDocument
+from embed_index.schemas.counts import counted
 from embed_index.schemas.records import Boundary
 
 _WHY: Mapping[Boundary, str] = {
@@ -30,7 +31,7 @@ def as_text(cut: CutDocument) -> str:
     for number, span in enumerate(cut.spans, 1):
         head = (
             f"── chunk {number} of {len(cut.spans)}: characters {span.char_start:,} to"
-            f" {span.char_end:,}, {span.token_ids.size:,} tokens"
+            f" {span.char_end:,}, {counted(span.token_ids.size, 'token')}"
         )
         colour = "green" if span.boundary in _STRONG else "yellow"
         parts += [
@@ -69,6 +70,7 @@ def _summary(cut: CutDocument) -> str:
     num_tokens = sum(span.token_ids.size for span in cut.spans)
     full = num_tokens / (cut.max_tokens * max(1, len(cut.spans)))
     return (
-        f"{cut.name}: {len(cut.text):,} characters, {num_tokens:,} tokens, {len(cut.spans):,}"
-        f" chunks of at most {cut.max_tokens:,} tokens, filled to {full:.0%}"
+        f"{cut.name}: {counted(len(cut.text), 'character')}, {counted(num_tokens, 'token')},"
+        f" {counted(len(cut.spans), 'chunk')} of at most {cut.max_tokens:,} tokens,"
+        f" filled to {full:.0%}"
     )

@@ -10,6 +10,7 @@ from embed_index.pipeline.evaluation.comparison import FoundDocument, VersionCom
 from embed_index.pipeline.evaluation.measures import NDCG
 from embed_index.pipeline.evaluation.quality import Latency, Measured, Quality, WorstQuery
 from embed_index.pipeline.evaluation.statistics import Estimate
+from embed_index.schemas.counts import counted
 
 _NUM_LEFT_COLUMNS = 1
 _SURE = 0.05
@@ -137,4 +138,4 @@ def _document(document: FoundDocument | None) -> str:
 
 def quality_in_words(quality: Quality) -> str:
     """Return what history and notices say of a quality: one figure."""
-    return f"{NDCG} {quality.ndcg:.4f} of {quality.num_queries:,} queries"
+    return f"{NDCG} {quality.ndcg:.4f} of {counted(quality.num_queries, 'query')}"

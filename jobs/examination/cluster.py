@@ -10,6 +10,7 @@ from pathlib import Path
 from embed_index.jobs.examination.check import Check
 from embed_index.pipeline.cluster.examination import NodeReport, examine_nodes, fingerprint
 from embed_index.pipeline.secrecy.checks import check_secret_file
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError, EmbedIndexError
 from embed_index.schemas.host_check import HostCheck
 from embed_index.schemas.settings import JobSettings
@@ -84,7 +85,7 @@ def _check_tls() -> HostCheck:
 
 def _check_room(settings: JobSettings, reports: tuple[NodeReport, ...]) -> HostCheck:
     num_gpus = sum(len(report.gpus) for report in reports)
-    found = f"{len(reports)} nodes, {num_gpus} GPUs"
+    found = f"{counted(len(reports), 'node')}, {counted(num_gpus, 'GPU')}"
     if num_gpus:
         return HostCheck(subject="Ray cluster", outcome="ok", found=found)
     return HostCheck(

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from embed_index.jobs.planning.plan import DeviceTime, Plan
 from embed_index.pipeline.planning.sampling import Estimate
+from embed_index.schemas.counts import counted
 
 _BAR_CHARS = 30
 _MINUTE, _HOUR = 60.0, 3_600.0
@@ -46,7 +47,7 @@ def _corpus(plan: Plan) -> str:
     skipped = found.num_files_skipped
     but = f", {skipped:,} of which cannot be read" if skipped else ""
     return (
-        f"{found.num_read:,} rows in {_many(plan.num_files, 'file')}{but},"
+        f"{counted(found.num_read, 'row')} in {counted(plan.num_files, 'file')}{but},"
         f" {_size(found.text_bytes)} of text"
     )
 
@@ -89,9 +90,9 @@ def _dead_letters(plan: Plan) -> str:
 
 
 def _to_embed(plan: Plan) -> str:
-    text = f"{_estimate(plan.chunks)} chunks, {_estimate(plan.tokens)} tokens"
+    text = f"{_some(plan.chunks, 'chunk')}, {_some(plan.tokens, 'token')}"
     if plan.kept_chunks.value >= 1:
-        kept = f"{_estimate(plan.kept_chunks)} chunks, {_estimate(plan.kept_tokens)} tokens"
+        kept = f"{_some(plan.kept_chunks, 'chunk')}, {_some(plan.kept_tokens, 'token')}"
         text += f"; {kept} of changed documents are kept"
     return text
 
@@ -118,7 +119,8 @@ def _bars(plan: Plan) -> Iterator[str]:
 def _rows(plan: Plan) -> str:
     storage = plan.storage
     return (
-        f"{storage.rows_after:,} rows, {storage.rows_now:,} now; {storage.rows_written:,} written"
+        f"{counted(storage.rows_after, 'row')}, {storage.rows_now:,} now;"
+        f" {storage.rows_written:,} written"
     )
 
 
@@ -154,7 +156,7 @@ def _time(time: DeviceTime) -> str:
 
 def _grounds(time: DeviceTime) -> str:
     """Say what a time rests on."""
-    runs = _many(time.num_past_runs, "run")
+    runs = counted(time.num_past_runs, "run")
     if time.basis == "own runs":
         return f"from {runs} here, nothing else is known of it"
     start = f", start of {_span(time.start_seconds or 0)} assumed" if time.is_start_assumed else ""
@@ -171,7 +173,7 @@ def _conclusion(plan: Plan) -> str:
     if found.num_missing is not None:
         parts.append(f"{found.num_missing if plan.deletes_missing else 0:,} to delete")
     how = "with --rebuild " if plan.rebuilds else ""
-    tokens = f"{_estimate(plan.tokens)} tokens to embed"
+    tokens = f"{_some(plan.tokens, 'token')} to embed"
     return f"Plan: {how}{', '.join(parts)}; {tokens}. Nothing was done."
 
 
@@ -186,6 +188,11 @@ def _estimate(estimate: Estimate) -> str:
     return f"{estimate.value:,.0f} (± {share:.2%})"
 
 
+def _some(estimate: Estimate, noun: str) -> str:
+    is_one = not estimate.error and round(estimate.value) == 1
+    return f"{_estimate(estimate)} {noun}{'' if is_one else 's'}"
+
+
 def _span(seconds: float) -> str:
     if seconds < 2 * _MINUTE:
         return f"{seconds:,.0f} s"
@@ -197,7 +204,3 @@ def _size(num_bytes: float) -> str:
         if num_bytes >= unit:
             return f"{num_bytes / unit:,.1f} {name}"
     return f"{num_bytes:,.0f} bytes"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

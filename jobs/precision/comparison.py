@@ -26,6 +26,7 @@ from embed_index.jobs.precision.sample import Sample, draw_sample
 from embed_index.pipeline.embedding.embedder import Embedder, RequestRefusedError
 from embed_index.pipeline.server.gpus import visible_gpus
 from embed_index.pipeline.server.server_log import name_log
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError, ServerError
 from embed_index.schemas.precision import FP8, Dtype
 from embed_index.schemas.records import TokenIds, Vectors
@@ -149,7 +150,7 @@ async def _embed(
             in_flight=requests_in_flight(settings) // len(chosen_gpus(settings)),
         )
         requests = pack(chunks, max_tokens=settings.tokens_per_batch)
-        tell(f"embedding {len(chunks):,} chunks in {settings.dtype}")
+        tell(f"embedding {counted(len(chunks), 'chunk')} in {settings.dtype}")
         vectors = await embedding.embed(requests)
         asked = await embedding.embed(pack(queries, max_tokens=settings.tokens_per_batch))
         return Embedded(

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from embed_index.jobs.precision.comparison import Comparison
+from embed_index.schemas.counts import counted, hundredths
 
 _WORTH_IT = 1.1
 """A tenth of the time is about what two runs of one job differ by on a busy host."""
@@ -23,8 +24,10 @@ def as_text(comparison: Comparison, *, price: float | None) -> str:
     sample, cosines, overlap = comparison.sample, comparison.cosines, comparison.overlap
     slow, fast = comparison.tokens_per_second
     hours, faster_hours = _hours(comparison)
-    who = f"{comparison.num_queries:,} queries" if comparison.num_queries else "each chunk"
-    chunks = f"{len(sample.chunks):,} chunks of {sample.num_documents:,} documents"
+    who = counted(comparison.num_queries, "query") if comparison.num_queries else "each chunk"
+    chunks = (
+        f"{counted(len(sample.chunks), 'chunk')} of {counted(sample.num_documents, 'document')}"
+    )
     agreement = (
         f"smallest {cosines.smallest:.4f}, 1 % {cosines.one_percent:.4f},"
         f" median {cosines.median:.4f} ({might_be} to {was})"
@@ -35,8 +38,8 @@ def as_text(comparison: Comparison, *, price: float | None) -> str:
     )
     speed = f"{slow:,.0f} in {was}, {fast:,.0f} in {might_be}: {_speedup(comparison):.2f} times"
     saving = (
-        f"some {sample.corpus_tokens:,.0f} tokens: {hours:,.2f} GPU hours in {was},"
-        f" {faster_hours:,.2f} in {might_be}, {hours - faster_hours:,.2f} saved"
+        f"some {sample.corpus_tokens:,.0f} tokens: {hundredths(hours)} GPU hours in {was},"
+        f" {hundredths(faster_hours)} in {might_be}, {hundredths(hours - faster_hours)} saved"
     )
     lines = [
         ("model", f"{comparison.model} at {comparison.dimension} dimensions"),
@@ -49,7 +52,7 @@ def as_text(comparison: Comparison, *, price: float | None) -> str:
     ]
     if price is not None:
         saved = (hours - faster_hours) * price
-        lines.append(("money", f"{saved:,.2f} saved, at {price:,.2f} an hour"))
+        lines.append(("money", f"{hundredths(saved)} saved, at {price:,.2f} an hour"))
     lines.append(("recommended", " ".join(_recommendation(comparison))))
     return "\n".join(f"{name:<12}  {text}" for name, text in lines)
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from embed_index.jobs.adapters.inputs import JobInputs
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import Document, TokenIds
 
@@ -55,7 +56,7 @@ def draw_sample(inputs: JobInputs, *, num_chunks: int) -> Sample:
             break
     if len(chunks) < MIN_CHUNKS:
         raise ConfigurationError(
-            f"sample: {len(chunks)} chunks are too few to compare precisions",
+            f"sample: {counted(len(chunks), 'chunk')} is too little to compare precisions",
             remedy=f"Take a corpus with at least {MIN_CHUNKS} documents, or a larger --sample.",
         )
     return Sample(

@@ -23,6 +23,7 @@ from embed_index.pipeline.report.map import (
 from embed_index.pipeline.versions.precisions import find_precisions
 from embed_index.schemas.columns import canonical_json
 from embed_index.schemas.contract import CollectionContract
+from embed_index.schemas.counts import counted
 from embed_index.schemas.errors import ConfigurationError
 from embed_index.schemas.records import CarriedValue, Vectors
 from embed_index.schemas.settings import JobSettings
@@ -156,7 +157,7 @@ def _other_versions(store: MilvusStore, collection: str, *, live: str) -> Stored
         store.reader.count(version) * store.versions.layout(version).dimension * _BYTES_PER_FLOAT
         for version in others
     )
-    name = f"vectors of {len(others)} other version{'s' * (len(others) != 1)}"
+    name = f"vectors of {counted(len(others), 'other version')}"
     return StoredPart(name=name, num_bytes=num_bytes, basis="computed", where="milvus")
 
 

@@ -11,6 +11,7 @@ from embed_index.schemas.audit_findings import (
     Finding,
     Verification,
 )
+from embed_index.schemas.counts import counted
 
 
 def verification_as_text(verification: Verification) -> str:
@@ -21,7 +22,7 @@ def verification_as_text(verification: Verification) -> str:
         lines.insert(0, "the ledger was lost, and was rebuilt from Milvus")
     if after is not None:
         num_embedded = verification.num_chunks_embedded
-        lines += ["", f"repaired, {num_embedded:,} chunks embedded; afterwards:"]
+        lines += ["", f"repaired, {counted(num_embedded, 'chunk')} embedded; afterwards:"]
         lines += _report_as_lines(after)
     return "\n".join(lines)
 
@@ -51,13 +52,13 @@ def _report_as_lines(report: AuditReport) -> list[str]:
     facts = [
         ("collection", f"{report.collection} ({report.version})"),
         ("documents", f"{report.num_documents:,}"),
-        ("chunks", f"{report.num_chunks:,} wanted, {report.num_rows:,} rows in Milvus"),
+        ("chunks", f"{report.num_chunks:,} wanted, {counted(report.num_rows, 'row')} in Milvus"),
         ("vectors", f"{report.num_sampled:,} made again and compared"),
         ("dead letters", f"{report.num_dead_letters:,}"),
         ("drift", drift_in_words(report) or "none"),
     ]
     if report.num_retained:
-        kept = f"{report.num_retained:,} documents that the corpus no longer has"
+        kept = f"{counted(report.num_retained, 'document')} that the corpus no longer has"
         facts.insert(-1, ("retained", f"{kept} (delete_missing is off)"))
     lines = [f"{name:<13} {text}" for name, text in facts]
     for kind, drift in report.drift.items():

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from embed_index.jobs.runs.history import CollectionStatus, PastRun, VersionCounts
 from embed_index.pipeline.evaluation.measures import NDCG
 from embed_index.pipeline.evaluation.quality import Quality
+from embed_index.schemas.counts import counted
 from embed_index.schemas.moments import in_words
 from embed_index.schemas.summary import RunCounters
 
@@ -57,7 +58,7 @@ def status_as_text(status: CollectionStatus) -> str:
     if complete is not None and ended is not None:
         ago = _span((status.asked_at - ended).total_seconds())
         letters = complete.record.counters.num_dead_letters
-        but = f" but for {letters:,} dead letter{'s' * (letters > 1)}" if letters else ""
+        but = f" but for {counted(letters, 'dead letter')}" if letters else ""
         fresh = f"in step {ago} ago, at {in_words(ended)} ({complete.record.version}){but}"
     facts = [
         ("collection", status.collection),
@@ -162,24 +163,24 @@ def _run_as_text(run: PastRun) -> str:
 
 def _but(counters: RunCounters) -> str:
     skipped = counters.num_files_skipped
-    return f" but for {skipped:,} file{'s' * (skipped > 1)}" if skipped else ""
+    return f" but for {counted(skipped, 'file')}" if skipped else ""
 
 
 def _words(status: CollectionStatus) -> str:
     last = status.last_run
     if last is None or last.outcome != "running":
         return str(status.holder)
-    return f"{status.holder}, {last.record.counters.num_documents_done:,} documents done"
+    return f"{status.holder}, {counted(last.record.counters.num_documents_done, 'document')} done"
 
 
 def _version_as_text(version: VersionCounts) -> str:
     counts = version.counts
-    parts = [f"{counts.num_documents - counts.num_pending:,} documents"]
-    parts.append(f"{counts.num_chunks:,} chunks")
+    parts = [counted(counts.num_documents - counts.num_pending, "document")]
+    parts.append(counted(counts.num_chunks, "chunk"))
     if counts.num_pending:
-        parts.append(f"{counts.num_pending:,} documents pending")
+        parts.append(f"{counted(counts.num_pending, 'document')} pending")
     if version.num_dead_letters:
-        parts.append(f"{version.num_dead_letters:,} dead letters")
+        parts.append(counted(version.num_dead_letters, "dead letter"))
     if not version.was_live:
         parts.append("not finished")
     return ", ".join(parts)

@@ -5,6 +5,7 @@ import json
 from embed_index.jobs.collections.text import one_line
 from embed_index.jobs.runs.retry import RetriedLetters
 from embed_index.pipeline.ledger.letters import OpenDeadLetter, printable
+from embed_index.schemas.counts import counted
 
 _MAX_LINES = 20
 
@@ -13,8 +14,9 @@ def retried_as_text(retried: RetriedLetters) -> str:
     """Return the counts, then one line for each of the first letters that remain."""
     num_remaining = len(retried.remaining)
     head = (
-        f"{retried.collection} ({retried.version}): {retried.num_before:,} dead letters retried,"
-        f" {retried.num_chunks_embedded:,} chunks embedded, {num_remaining:,} remain"
+        f"{retried.collection} ({retried.version}): {counted(retried.num_before, 'dead letter')}"
+        f" retried, {counted(retried.num_chunks_embedded, 'chunk')} embedded,"
+        f" {num_remaining:,} remain"
     )
     lines = [head, *map(letter_as_text, retried.remaining[:_MAX_LINES])]
     if num_remaining > _MAX_LINES:

@@ -7,6 +7,7 @@ from embed_index.jobs.cli.signals import run_interruptibly
 from embed_index.jobs.serving.key_life import AskedServer
 from embed_index.pipeline.embedding.endpoint import EmbeddingEndpoint
 from embed_index.pipeline.server.intrusion import AccessAudit, OpenRoute, audit_access
+from embed_index.schemas.counts import counted
 from embed_index.schemas.settings import JobSettings
 
 
@@ -44,7 +45,7 @@ def audits_as_json(audits: Sequence[AccessAudit]) -> str:
 
 def _lines(audit: AccessAudit) -> list[str]:
     listed = f"{audit.num_listed} of them listed" if audit.num_listed else "the server lists none"
-    effort = f"{listed}; {audit.num_requests} requests"
+    effort = f"{listed}; {counted(audit.num_requests, 'request')}"
     num_closed = audit.num_routes - len({found.route for found in audit.open_routes})
     lines = [
         f"{audit.url} ({audit.engine})",

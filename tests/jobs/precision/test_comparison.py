@@ -136,7 +136,7 @@ def test_what_cannot_be_compared_is_refused(
 def test_a_corpus_of_a_few_chunks_says_nothing(tmp_path: Path, sample_model: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "text": ["One text."]}), tmp_path / "one.parquet")
 
-    assert "1 chunks are too few" in call(tmp_path / "one.parquet", sample_model, expect=2)
+    assert "1 chunk is too little" in call(tmp_path / "one.parquet", sample_model, expect=2)
 
 
 def test_the_cpu_is_no_card_for_it(card: list[Gpu], corpus: Path, sample_model: Path) -> None:

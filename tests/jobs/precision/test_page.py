@@ -44,6 +44,19 @@ def test_the_page_says_what_is_gained_in_hours_and_money() -> None:
     assert len(page.splitlines()) == 9
 
 
+def test_nothing_saved_has_no_sign_and_one_chunk_is_no_several() -> None:
+    one = replace(SAMPLE, chunks=SAMPLE.chunks[:1], num_documents=1, num_corpus_documents=1)
+    slower = (80_000.0, 79_000.0)
+
+    page = as_text(replace(GOOD, sample=one, num_queries=1, tokens_per_second=slower), price=2.0)
+
+    assert "sample        1 chunk of 1 document\n" in page
+    assert "(1 query searching)" in page
+    assert " 0.00 saved\n" in page
+    assert " 0.00 saved, at 2.00 an hour" in page
+    assert "-" not in page.split("whole corpus")[1].split("recommended")[0]
+
+
 def test_fp8_is_recommended_where_it_is_faster_and_finds_the_same() -> None:
     assert "fp8: 1.50 times as fast" in recommended(GOOD)
     assert "--rebuild" in recommended(GOOD)

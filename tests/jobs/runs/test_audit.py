@@ -224,7 +224,7 @@ def test_documents_that_a_job_keeps_are_retained_and_no_drift(lite_job: JobFolde
     # Nobody asked to keep what no run wrote.
     assert counts(found) == counts(mended) == {"orphaned": 1}
     assert found["num_retained"] == mended["after_repair"]["num_retained"] == 1
-    assert "1 documents that the corpus no longer has (delete_missing is off)" in told.stdout
+    assert "1 document that the corpus no longer has (delete_missing is off)" in told.stdout
     with opened(lite_job) as parts:
         assert {row.doc_id for row in parts.rows()} == set(CORPUS)
 

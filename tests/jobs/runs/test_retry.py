@@ -148,7 +148,7 @@ def test_what_remains_is_named(lite_job: JobFolder) -> None:
 
     done = lite_job.call("retry", lite_job.collection, *flags[:at], *flags[at + 2 :], expect=3)
 
-    assert "1 dead letters retried, 0 chunks embedded, 1 remain" in done.stdout
+    assert "1 dead letter retried, 0 chunks embedded, 1 remain" in done.stdout
     assert "a.parquet#0:4 (document null): read, null_text, attempt 2" in done.stdout
     assert (
         f"error: {lite_job.collection}: dead letters that remain: 1, more than the 0 allowed"
