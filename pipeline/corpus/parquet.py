@@ -21,7 +21,7 @@ from embed_index.pipeline.corpus.footers import Reading, Schemas
 from embed_index.pipeline.corpus.layout import Columns, FileColumns, IdFrom
 from embed_index.pipeline.corpus.listing import list_corpus
 from embed_index.pipeline.corpus.looks import Look, runs
-from embed_index.pipeline.corpus.opening import open_parquet, readable_errors
+from embed_index.pipeline.corpus.opening import MEND_FILE, open_parquet, readable_errors
 from embed_index.pipeline.corpus.row_groups import RowGroup
 from embed_index.pipeline.corpus.source import FileMemory, RowBatch, RowPlaces
 from embed_index.pipeline.storage.store import Storage
@@ -198,6 +198,12 @@ class ParquetSource:
             )
             yield from group.read(parquet, by_column=by_column)
             num_before += group.metadata.num_rows
+        if num_before != parquet.metadata.num_rows:
+            raise ConfigurationError(
+                f"input: {file} has {num_before:,} rows in its row groups, and should have"
+                f" {parquet.metadata.num_rows:,}",
+                remedy=MEND_FILE,
+            )
 
     def adopt_types(self, known: Sequence[CarriedColumn]) -> None:
         """Give columns that are null in every row the types that a collection has for them."""

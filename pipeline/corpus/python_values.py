@@ -14,8 +14,15 @@ def to_python(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         # Python knows no nanoseconds, and what is stored is text with at most microseconds; an
         # instant in UTC needs no time zone to be known by this machine.
-        unit = "us" if column.type.unit == "ns" else column.type.unit
-        column = column.cast(pa.timestamp(unit, column.type.tz and "UTC"), safe=False)
+        kind = column.type
+        numbers = column.view(pa.int64())
+        if kind.unit == "ns":
+            # Towards the past, before 1970 too, where Arrow rounds towards the future.
+            micros = numbers.fill_null(0).to_numpy(zero_copy_only=False) // 1000
+            is_null = numbers.is_null().to_numpy(zero_copy_only=False)
+            numbers = pa.array(micros, pa.int64(), mask=is_null)
+        unit = "us" if kind.unit == "ns" else kind.unit
+        column = numbers.view(pa.timestamp(unit, kind.tz and "UTC"))
     try:
         values: list[Any] = column.to_pylist()
     except (UnicodeDecodeError, OverflowError):

@@ -172,6 +172,26 @@ def test_null_is_none_where_the_collection_holds_it() -> None:
     assert len(set(batch.carried_hashes)) == 3
 
 
+@pytest.mark.parametrize(("zone", "mark"), [(None, ""), ("UTC", "Z")])
+def test_nanoseconds_are_cut_off_before_1970_as_after(zone: str | None, mark: str) -> None:
+    numbers = pa.array([-382_879_565_876_543_211, None, 1_789, -1], pa.int64())
+    arrays = {"id": pa.array(list("abcd")), "text": pa.array(["t"] * 4),
+              "seen": numbers.cast(pa.timestamp("ns", zone))}  # fmt: skip
+    places = RowPlaces.of_spans([(SourceRow(path="f", row_group=0, row=0), 4)])
+    columns = [CarriedColumn(name="seen", type="text", nullable=True)]
+
+    batch = RowConversion(carried_columns=columns).convert(
+        pa.RecordBatch.from_pydict(arrays), places
+    )
+
+    assert [value for (value,) in batch.carried] == [
+        f"1957-11-13T12:33:54.123456{mark}",
+        None,
+        f"1970-01-01T00:00:00.000001{mark}",
+        f"1969-12-31T23:59:59.999999{mark}",
+    ]
+
+
 @pytest.mark.parametrize("space", SPACES, ids=ascii)
 def test_white_space_is_what_python_says_it_is(space: str) -> None:
     column = TextColumn(pa.array([space, space + "a", "a" + space, 3 * space]))

@@ -96,6 +96,18 @@ def test_a_footer_whose_row_groups_name_other_columns_is_an_error(tmp_path: Path
         list(source.read())
 
 
+def test_a_footer_whose_row_groups_lack_rows_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", some_rows())
+    # In Thrift: three rows, then a list of one row group.
+    before, sep, after = file.read_bytes().rpartition(b"\x16\x06\x19\x1c")
+    file.write_bytes(before + sep.replace(b"\x06", b"\x08") + after)
+    source = open_source(tmp_path)
+
+    assert source.num_rows == 4
+    with pytest.raises(ConfigurationError, match="has 3 rows in its row groups, and should have 4"):
+        list(source.read())
+
+
 def test_a_file_that_changes_is_not_left_out(tmp_path: Path) -> None:
     file = write(tmp_path / "a.parquet", some_rows(4096))
     source = ParquetSource(
